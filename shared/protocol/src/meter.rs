@@ -17,7 +17,7 @@ mod usage_tally;
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use separate_usage::SeparateUsage;
 pub use upstream_failure::UpstreamFailure;
-pub(crate) use upstream_failure::{error_text, is_void_error};
+pub(crate) use upstream_failure::{error_text, is_void, is_void_error};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
 use crate::json::strip_byte_order_mark;
@@ -25,7 +25,7 @@ use crate::sse::SseDecoder;
 use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::{BilledUsage, TokenCounts};
 use memchr::memmem;
-use meter_state::MeterState;
+use meter_state::{MeterState, is_beginning};
 use text_deltas::OutputCount;
 use upstream_object::UpstreamObject;
 
@@ -67,8 +67,8 @@ pub struct MeterReading {
     /// Tokens as billed, and what determines their price.
     pub usage: BilledUsage,
     /// The most tokens that can be billed for what was read: where `usage` is an estimate, one token
-    /// for each character of the output and for each byte of the request. No tokenizer makes more of
-    /// usual text.
+    /// for each byte of the output's UTF-8 and of the request, and the estimate for each image in the
+    /// output. Tokenizers split text at most into its bytes.
     pub tokens_max: TokenCounts,
     /// The model that the upstream reports.
     pub model: Option<String>,
@@ -166,9 +166,9 @@ pub(crate) fn has_model_output(json: &[u8]) -> bool {
 }
 
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be
-/// the first event, and it is an error.
+/// the first event behind those with which a response begins, and it is an error.
 fn may_hold_content(name: &[u8]) -> bool {
-    upstream_failure::is_api_event(name) && name != b"response.failed"
+    upstream_failure::is_api_event(name) && name != b"response.failed" && !is_beginning(name)
 }
 
 impl UsageMeter {
@@ -221,8 +221,7 @@ impl UsageMeter {
             }
             MeterMode::Whole(body) => body.extend_from_slice(chunk),
             MeterMode::TooLong => {
-                let chars = text_deltas::chars_in_utf8(chunk);
-                state.output.add(OutputCount::from_chars(chars));
+                state.output.add(OutputCount::from_utf8(chunk));
             }
             MeterMode::UnreadStream => state.observe_unread(chunk),
             MeterMode::Read => {}
@@ -233,7 +232,7 @@ impl UsageMeter {
     /// none before it was read.
     pub fn output_chars(&self) -> u64 {
         let output = self.state.output;
-        output.chars.saturating_add(output.images.saturating_mul(text_deltas::IMAGE_TOKENS))
+        output.text.chars.saturating_add(output.images.saturating_mul(text_deltas::IMAGE_TOKENS))
     }
 
     /// The first event of a stream so far.
@@ -242,13 +241,17 @@ impl UsageMeter {
     }
 
     /// Whether the stream can no longer begin with an error, because its first event has arrived, or
-    /// at least its name or its first output, and is not an error.
+    /// at least its name or its first output, and is not an error. The events with which a response
+    /// begins count only once they are long.
     pub fn has_good_start(&self) -> bool {
         match (&self.state.first, &self.mode) {
             (AnswerStart::Event, _) => true,
             (AnswerStart::Nothing, MeterMode::Stream(decoder)) => {
-                decoder.unfinished_name().is_some_and(may_hold_content)
-                    || (decoder.unfinished_name() != Some(b"error") && self.first_output.has_output)
+                let name = decoder.unfinished_kind_name();
+                may_hold_content(name)
+                    || (name != b"error" && self.first_output.has_output)
+                    || (is_beginning(name)
+                        && self.state.has_long_beginning(decoder.unfinished_data().len()))
             }
             (AnswerStart::Nothing | AnswerStart::Error(_), _) => false,
         }
@@ -323,7 +326,7 @@ impl UsageMeter {
             }
             _ => return None,
         };
-        self.state.output = OutputCount::from_chars(text_deltas::chars_in_utf8(&body));
+        self.state.output = OutputCount::from_utf8(&body);
         self.mode = MeterMode::TooLong;
         Some(body)
     }

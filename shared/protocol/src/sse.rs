@@ -272,9 +272,11 @@ impl SseDecoder {
         if self.dropped > 0 { &[] } else { &self.buffer }
     }
 
-    /// The name of the unfinished event, once its line is whole.
-    pub fn unfinished_name(&self) -> Option<&[u8]> {
-        self.buffer.get(self.fields.name.clone()).filter(|name| !name.is_empty())
+    /// The name that determines the kind of the unfinished event, or nothing before it is whole.
+    pub(crate) fn unfinished_kind_name(&self) -> &[u8] {
+        let name = self.buffer.get(self.fields.name.clone()).unwrap_or_default();
+        let data = self.unfinished_data();
+        kind_name(name, data.get(..NAME_BYTES_MAX).unwrap_or(data))
     }
 
     /// The data of the unfinished event so far, if it consists of one line.

@@ -17,8 +17,30 @@ const GROWTH: usize = 16;
 /// other load on the machine makes a measurement several times as long.
 const SLOWER_MAX: u32 = 80;
 
-/// The pieces in which a stream with this many fragments arrives.
+/// The pieces in which a stream with this many fragments arrives, without its end.
 type Pieces = fn(usize) -> Vec<String>;
+
+/// What ends each stream of an upstream: calls become whole, so that parts that waited for them open.
+const CHAT_END: &str = concat!(
+    r#"data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\"}"}}]}}]}"#,
+    "\n\n",
+    r#"data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+    "\n\ndata: [DONE]\n\n",
+);
+const MESSAGES_END: &str = concat!(
+    r#"data: {"type":"content_block_stop","index":0}"#,
+    "\n\n",
+    r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#,
+    "\n\n",
+    r#"data: {"type":"message_stop"}"#,
+    "\n\n",
+);
+const RESPONSES_END: &str = concat!(
+    r#"data: {"type":"response.output_item.done","output_index":0,"item":{"type":"message","content":[]}}"#,
+    "\n\n",
+    r#"data: {"type":"response.completed","response":{"status":"completed","output":[]}}"#,
+    "\n\n",
+);
 
 fn event(json: &str) -> String {
     format!("data: {json}\n\n")
@@ -63,7 +85,7 @@ const FROM_CHAT: [(&str, usize, Pieces); 10] = [
         pieces
     }),
     ("the state of a call with a long id", 100, |n| {
-        let begin = [call(0, &format!(r#""id":"{}","#, "i".repeat(20 * n)), OPEN)];
+        let begin = [call(0, &format!(r#""id":"{}","#, "i".repeat(400 * n)), OPEN)];
         let state = r#""tool_calls":[{"index":0,"extra_content":1}]"#;
         repeat(&begin, |_| delta(state), n)
     }),
@@ -158,6 +180,11 @@ const FROM_RESPONSES: [(&str, usize, Pieces); 3] = [
 
 /// The shortest time of several runs of the meter and of the translation.
 fn time(client: ClientProtocol, upstream: UpstreamProtocol, pieces: &[String]) -> Duration {
+    let end = match upstream {
+        UpstreamProtocol::Chat => CHAT_END,
+        UpstreamProtocol::Messages => MESSAGES_END,
+        UpstreamProtocol::Responses => RESPONSES_END,
+    };
     let pair = ProtocolPair::between(client, upstream).unwrap();
     let body =
         r#"{"model":"m","max_tokens":9,"input":"hi","messages":[{"role":"user","content":"hi"}]}"#;
@@ -166,12 +193,13 @@ fn time(client: ClientProtocol, upstream: UpstreamProtocol, pieces: &[String]) -
     let run = |_| {
         let (mut meter, mut stream) = (UsageMeter::for_stream(), context.stream_translator());
         let start = Instant::now();
-        for piece in pieces {
+        for piece in pieces.iter().map(String::as_str).chain([end]) {
             meter.observe(piece.as_bytes());
             black_box(meter.has_good_start());
             let mut out = Vec::new();
             stream.push(piece.as_bytes(), &mut out);
         }
+        black_box(stream.finish(&mut Vec::new()));
         drop(meter.finish(100));
         start.elapsed()
     };

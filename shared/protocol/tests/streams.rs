@@ -398,49 +398,6 @@ fn other_forms_than_events_are_recognized() {
     }
 }
 
-/// A long first event is a good start as soon as its output begins, and output that is an image is
-/// billed without usage.
-#[test]
-fn first_output_of_a_long_event_is_a_good_start() {
-    let start =
-        r#"data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"","#;
-    let long = "A".repeat(2_000_000);
-    for (output, end, tokens) in [
-        (
-            r#""images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,"#,
-            r#""}}]"#,
-            1_290,
-        ),
-        (r#""tool_calls":[{"index":0,"id":"c","function":{"arguments":""#, r#""}}]"#, 500_000),
-        (r#""reasoning_content":""#, "\"", 500_000),
-        (r#""content":""#, "\"", 500_000),
-    ] {
-        for name in ["", "event: message\n", "event: chunk\n"] {
-            let mut meter = UsageMeter::for_stream();
-            meter.observe(format!("{name}{start}").as_bytes());
-            assert!(!meter.has_good_start(), "{output}");
-            meter.observe(format!("{output}{}", &long[..1_000]).as_bytes());
-            assert!(meter.has_good_start(), "{name}{output}");
-            meter.observe(format!("{}{end}}}}}]}}\n\n", &long[1_000..]).as_bytes());
-            assert!(meter.has_good_start(), "{output}");
-            meter.observe(b"data: [DONE]\n\n");
-            let reading = meter.finish(4_000);
-            assert!(reading.has_billed_part && reading.has_output, "{output}");
-            assert_eq!(reading.usage.tokens.output, tokens, "{output}");
-            assert!(reading.usage.estimated, "{output}");
-        }
-    }
-    for start in [
-        r#"data: {"error":{"message":"A"#,
-        "event: error\ndata: {\"choices\":[{\"delta\":{\"content\":\"A",
-        r#"data: {"message":"A"#,
-    ] {
-        let mut meter = UsageMeter::for_stream();
-        meter.observe(start.as_bytes());
-        assert!(!meter.has_good_start(), "{start}");
-    }
-}
-
 /// Bytes that are not text are perhaps an answer in a coding that no header names.
 #[test]
 fn binary_bytes_in_place_of_events_are_estimated() {
@@ -451,29 +408,62 @@ fn binary_bytes_in_place_of_events_are_estimated() {
     assert!(reading.has_billed_part && reading.usage.tokens.output >= 50, "{reading:?}");
 }
 
-/// A name that has arrived alone does not end the wait for an error.
+/// An empty list of choices is no answer, and the SDKs see an error only by a field `error`.
 #[test]
-fn name_of_a_failed_response_is_no_good_start() {
-    for (name, is_good) in [
-        ("response.failed", false),
-        ("error", false),
-        ("response.created", true),
-        ("response.completed", true),
-        ("message_start", true),
+fn error_beside_no_choices_is_an_error() {
+    for (error, is_seen) in [
+        (r#"{"choices":[],"base_resp":{"status_code":1000,"status_msg":"m"}}"#, false),
+        (r#"{"choices": [ ],"code":500,"message":"m","object":"error"}"#, false),
+        (r#"{"choices":null,"code":500,"message":"m"}"#, false),
+        (r#"{"choices":{},"code":500,"message":"m"}"#, false),
+        (r#"{"choices":[],"code":500,"message":"m","details":{"error":"x"}}"#, false),
+        (r#"{"code":500,"message":"m","error":null,"details":{"error":"x"}}"#, false),
+        (r#"{"choices":[],"error":{"code":500,"message":"m"}}"#, true),
+        (r#"{"code":500,"message":"m","error":"m"}"#, true),
+    ] {
+        for output in ["", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"] {
+            let mut meter = UsageMeter::for_stream();
+            meter.observe(format!("{output}data: {error}\n\n").as_bytes());
+            assert!(meter.has_error(), "{error}");
+            let reading = meter.finish(100);
+            assert_eq!(reading.has_reported_end, is_seen, "{error}");
+        }
+    }
+    for chunk in [
+        r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"choices":[],"error":null,"prompt_filter_results":[{"prompt_index":0}]}"#,
     ] {
         let mut meter = UsageMeter::for_stream();
-        meter.observe(format!("event: {name}\n").as_bytes());
-        assert_eq!(meter.has_good_start(), is_good, "{name}");
+        meter.observe(format!("data: {chunk}\n\n").as_bytes());
+        assert!(!meter.has_error(), "{chunk}");
     }
+}
+
+/// The most that can be billed has a token for each byte of rare characters, and images.
+#[test]
+fn tokens_max_is_a_bound() {
     let mut meter = UsageMeter::for_stream();
-    for piece in ["event: respon", "se.failed\n", "data: {\"type\":\"response.failed\",\"resp"] {
-        meter.observe(piece.as_bytes());
-        assert!(!meter.has_good_start(), "{piece}");
-    }
+    let rare = "\u{13000}".repeat(100);
     meter.observe(
-        b"onse\":{\"status\":\"failed\",\"error\":{\"code\":\"c\",\"message\":\"m\"}}}\n\n",
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{rare}\",\"images\":[\"u\"]}}}}]}}\n\n")
+            .as_bytes(),
     );
-    assert!(matches!(meter.first_event(), AnswerStart::Error(_)), "{:?}", meter.first_event());
+    let reading = meter.finish(1_000);
+    assert_eq!(reading.tokens_max.output, 400 + 1_290);
+    assert_eq!((reading.usage.tokens.output, reading.output_chars), (25 + 1_290, 100));
+}
+
+/// A total that exceeds the answer by less than any prompt of this length has does not replace it.
+#[test]
+fn rest_of_a_total_counts_as_the_prompt_if_it_can_be_one() {
+    for (total, input, output) in [(41, 1_000, 41), (1_040, 0, 1_040)] {
+        let usage =
+            format!(r#"{{"prompt_tokens":0,"completion_tokens":40,"total_tokens":{total}}}"#);
+        let mut meter = UsageMeter::for_whole_body();
+        meter.observe(format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes());
+        let tokens = meter.finish(4_000).usage.tokens;
+        assert_eq!((tokens.input, tokens.output), (input, output), "{total}");
+    }
 }
 
 #[test]

@@ -88,37 +88,37 @@ const SERVER_COMMAND_PREFIXES: [&str; 10] = [
 /// organization's (`LiteLLM`'s proxy, "Response headers", 2026-11).
 const GATEWAY_PREFIXES: [&str; 2] = ["llm-provider-", "x-litellm-"];
 
+/// Ends of the names of ids by which a gateway and the vendor behind it find a call in their logs.
+const CALL_ID_SUFFIXES: [&str; 2] = ["-call-id", "-request-id"];
+
+/// A header with one of these words in its name and a digit in its value has a figure of a limit, which
+/// is the organization's (Cohere's `x-endpoint-monthly-call-limit`, `x-codex-primary-used-percent`).
+const LIMIT_WORDS: [&str; 2] = ["limit", "used"];
+
 /// A header with one of these words in its name has a figure of the organization's account: what it
 /// has spent, or what is left for all.
-const ACCOUNT_FIGURES: [&str; 11] = [
-    "balance",
-    "budget",
-    "cost",
-    "credit",
-    "credits",
-    "quota",
-    "ratelimit",
-    "ratelimited",
-    "remaining",
-    "spend",
-    "spent",
-];
+const ACCOUNT_FIGURES: [&str; 9] =
+    ["balance", "budget", "cost", "credit", "credits", "quota", "remaining", "spend", "spent"];
 
 /// The response headers that pass to the client. Nothing is added.
 pub fn to_client(headers: &HeaderMap) -> HeaderMap {
-    filter_headers(headers, |name: &str, _: &HeaderValue| {
+    filter_headers(headers, |name: &str, value: &HeaderValue| {
         let hyphened = with_hyphens(name);
         let name = hyphened.as_ref();
         let begins_with =
             |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let ends_with = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+        let has_word = |words: &[&str]| name.split(['-', '.']).any(|word| words.contains(&word));
         NOT_CLIENT.contains(&name)
             || names_owner(name)
             || begins_with(&NOT_CLIENT_PREFIXES)
             || begins_with(&SERVER_COMMAND_PREFIXES)
-            || begins_with(&GATEWAY_PREFIXES)
-            || NOT_CLIENT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+            || (begins_with(&GATEWAY_PREFIXES) && !ends_with(&CALL_ID_SUFFIXES))
+            || ends_with(&NOT_CLIENT_SUFFIXES)
             || name.contains("rate-limit")
-            || name.split(['-', '.']).any(|word| ACCOUNT_FIGURES.contains(&word))
+            || name.contains("ratelimit")
+            || has_word(&ACCOUNT_FIGURES)
+            || (has_word(&LIMIT_WORDS) && value.as_bytes().iter().any(u8::is_ascii_digit))
     })
 }
 
@@ -227,9 +227,19 @@ mod tests {
             "x-credits-remaining",
             "x-quota-limit",
             "x-key-budget",
+            "x-endpoint-monthly-call-limit",
+            "x-codex-primary-used-percent",
+            // Mistral's.
+            "ratelimitbysize-limit",
+            "x-ratelimitbysize-limit-minute",
+            "ratelimitbysize-query-cost",
+            "x-litellm-model-id",
+            "llm_provider-anthropic-organization-id",
         ] {
             assert!(names(&to_client(&headers(&[(name, "1")]))).is_empty(), "{name}");
         }
+        let limited = headers(&[("x-context-limit", "reached"), ("x-cache-used", "true")]);
+        assert_eq!(names(&to_client(&limited)), ["x-cache-used", "x-context-limit"]);
         for name in [
             "apim-request-id",
             "cache-control",
@@ -240,7 +250,10 @@ mod tests {
             "retry-after-ms",
             "server",
             "x-amzn-requestid",
+            "x-litellm-call-id",
+            "llm_provider-request-id",
             "x-ms-region",
+            "x-should-retry",
             "x-request-id",
         ] {
             assert_eq!(names(&to_client(&headers(&[(name, "1")]))), [name]);

@@ -1,11 +1,12 @@
 //! The state of one answer, event by event.
 
+mod event_forms;
 mod whole_body;
 
 use super::choice_progress::{ChoiceProgress, has_later_index};
 use super::raw_usage::RawUsage;
 use super::text_deltas::{self, OutputCount, count_output};
-use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk, is_named_chunk};
+use super::upstream_failure::{has_envelope, has_error_field};
 use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, SeparateUsage, UpstreamFailure};
@@ -13,6 +14,8 @@ use crate::json::{is_json, to_strict_json};
 use crate::response_form::is_binary;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
+pub(super) use event_forms::is_beginning;
+use event_forms::{has_filled, has_value, is_empty, is_text, looks_like_stream, read_kind};
 use memchr::memmem;
 
 /// The state of the reading.
@@ -38,6 +41,8 @@ pub(super) struct MeterState {
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
+    /// The bytes of the events that come before the model of a response begins.
+    beginning_bytes: usize,
     /// Whether a whole answer, or its usage, could not be read although a model perhaps wrote it.
     pub(super) is_unread: bool,
     /// The first text, or object in another form, that came in place of an event. It is the error
@@ -58,42 +63,25 @@ pub(super) struct MeterState {
     output_in_items: OutputCount,
 }
 
+/// The bytes of the events that come before the model of a response begins, from which on they are
+/// passed on although an error can still follow. They repeat the request's instructions and tools.
+const BEGINNING_BYTES_MAX: usize = 256 * 1024;
+
+/// A smaller share of the estimated prompt than one of this many is no prompt. A prompt that is
+/// mostly an image in base64 has some hundred times fewer tokens than the estimate.
+const ESTIMATED_PER_PROMPT_MAX: u64 = 100;
+
+/// Whether tokens that an upstream reports only in its total can be all of a prompt.
+fn can_be_prompt(tokens: u64, estimated: u64) -> bool {
+    tokens > 0 && tokens >= estimated / ESTIMATED_PER_PROMPT_MAX
+}
+
 /// Data in place of an event of an API.
 #[derive(Debug)]
 struct ForeignData {
     failure: UpstreamFailure,
     /// Whether the data is an object with a message, as some errors are.
     has_message: bool,
-}
-
-/// The kind of an event. An event of OpenAI's Chat stays one if a server names it. The end of a
-/// response can have its type behind other keys.
-fn read_kind(event: &SseEvent<'_>) -> EventKind {
-    match event.kind() {
-        EventKind::Other if is_unknown_chunk(event) => EventKind::Unnamed,
-        EventKind::Unnamed if has_late_response_end(event.data) => EventKind::ResponseEnd,
-        kind => kind,
-    }
-}
-
-/// Whether an event with an unknown name is a chunk, OpenAI's end mark or an error. An event that
-/// was too long to be held can be a chunk.
-fn is_unknown_chunk(event: &SseEvent<'_>) -> bool {
-    !is_api_event(event.kind_name())
-        && (event.dropped > 0 || event.data.trim_ascii() == b"[DONE]" || is_named_chunk(event.data))
-}
-
-/// Whether the `type` of an event is that of the end of a response. It is not the first key.
-fn has_late_response_end(data: &[u8]) -> bool {
-    memmem::find(data, b"\"response.").is_some()
-        && UpstreamObject::parse(data)
-            .and_then(|object| object.kind)
-            .is_some_and(|kind| EventKind::from_name(kind.as_bytes()) == EventKind::ResponseEnd)
-}
-
-/// The characters of an event that was too long to be held.
-fn dropped_chars(event: &SseEvent<'_>) -> u64 {
-    u64::try_from(event.dropped).unwrap_or(0)
 }
 
 impl MeterState {
@@ -125,7 +113,7 @@ impl MeterState {
         let holds_output =
             matches!(kind, EventKind::ContentDelta | EventKind::ResponseDelta | EventKind::Unnamed);
         if holds_output && event.dropped > 0 {
-            self.output.add(OutputCount::from_chars(dropped_chars(event)));
+            self.output.add(OutputCount::from_unread(event.dropped));
             self.started = true;
         }
         // Usage that more output follows is not the final one.
@@ -135,11 +123,30 @@ impl MeterState {
         if self.first == AnswerStart::Nothing {
             self.first = match &self.end {
                 AnswerEnd::Error(failure) => AnswerStart::Error(failure.clone()),
-                AnswerEnd::Truncated if is_empty(event, kind) => AnswerStart::Nothing,
-                AnswerEnd::Complete | AnswerEnd::Truncated => AnswerStart::Event,
+                AnswerEnd::Complete => AnswerStart::Event,
+                AnswerEnd::Truncated => self.read_start(event, kind),
             };
         }
         self.has_started = true;
+    }
+
+    /// How the answer starts, by an event that is not its end. An error can still follow those with
+    /// which a response begins, but long ones are not held for that.
+    fn read_start(&mut self, event: &SseEvent<'_>, kind: EventKind) -> AnswerStart {
+        let is_undecided = if is_beginning(event.kind_name()) {
+            let bytes = event.data.len().saturating_add(event.dropped);
+            self.beginning_bytes = self.beginning_bytes.saturating_add(bytes);
+            !self.has_long_beginning(0)
+        } else {
+            is_empty(event, kind)
+        };
+        if is_undecided { AnswerStart::Nothing } else { AnswerStart::Event }
+    }
+
+    /// Whether the events before the model began are so long, with the next `unfinished` bytes, that
+    /// they are not held any longer.
+    pub(super) fn has_long_beginning(&self, unfinished: usize) -> bool {
+        self.beginning_bytes.saturating_add(unfinished) >= BEGINNING_BYTES_MAX
     }
 
     /// Reads an event that begins or ends a part of the answer.
@@ -245,14 +252,14 @@ impl MeterState {
         let has = |key: &str| has_value(data, key);
         let output = count_output(data);
         // An object that is not a chunk can be an error wherever it comes.
-        let (has_error, is_chunk) = (has("\"error\""), has("\"choices\""));
+        let (has_error, is_chunk) = (has("\"error\""), has_filled(data, "\"choices\""));
         if has_error || !is_chunk {
             let failure = UpstreamFailure::from_reported(data);
             // JSON with `NaN` or broken JSON is not read, but can still be an error.
             let broken = || (has_error && !is_chunk && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 // The SDKs of OpenAI know an error by this field.
-                self.has_reported_end |= has_error && !self.is_anthropic;
+                self.has_reported_end |= !self.is_anthropic && has_error_field(data);
                 self.started |= output.has_output;
                 self.output.add(output);
                 return self.observe_error(data, failure);
@@ -354,8 +361,7 @@ impl MeterState {
     /// Reads bytes of an answer in a form that is not known. They can be a model's output.
     pub(super) fn observe_unread(&mut self, bytes: &[u8]) {
         self.started |= !bytes.is_empty();
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.output.add(OutputCount::from_chars(length));
+        self.output.add(OutputCount::from_unread(bytes.len()));
     }
 
     /// Ends a stream. An unfinished last event counts if its data is whole, as in Python's SDK
@@ -399,7 +405,7 @@ impl MeterState {
             return;
         }
         let mut output = count_output(event.data);
-        output.add(OutputCount::from_chars(dropped_chars(event)));
+        output.add(OutputCount::from_unread(event.dropped));
         if output.has_output {
             self.output.add(output);
             (self.started, self.is_usage_final_at_end, self.is_usage_final) = (true, false, false);
@@ -466,13 +472,15 @@ impl MeterState {
         let lacks_output = was_billed && !is_usage_final;
         // Every API documents the length of the prompt as a field that is always present, and no
         // prompt is empty. Some servers send zeros.
-        let lacks_input =
-            was_billed && tally.prompt_tokens() == 0 && !tally.faults.has_prompt_in_output;
+        let estimated_input = text_deltas::estimate_tokens(request_bytes);
+        let lacks_input = was_billed
+            && tally.prompt_tokens() == 0
+            && !can_be_prompt(tally.faults.prompt_in_output, estimated_input);
         if lacks_output {
             tally.output = Some(tally.output.unwrap_or(0).max(output.estimate_tokens()));
         }
         if lacks_input {
-            tally.input = Some(text_deltas::estimate_tokens(request_bytes));
+            tally.input = Some(estimated_input);
         }
         let faults = tally.faults;
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.has_excessive_count);
@@ -484,7 +492,7 @@ impl MeterState {
         let usage = tally.into_usage();
         let mut tokens_max = usage.tokens;
         if lacks_output {
-            tokens_max.output = tokens_max.output.max(output.chars);
+            tokens_max.output = tokens_max.output.max(output.tokens_max());
         }
         if lacks_input {
             tokens_max.input = tokens_max.input.max(request_bytes);
@@ -510,57 +518,11 @@ impl MeterState {
             is_foreign: self.is_foreign,
             hides_usage: hides_usage && !is_free,
             stop_reason,
-            output_chars: output.chars,
+            output_chars: output.text.chars,
             has_output: output.has_output,
             has_excessive_count: faults.has_excessive_count,
         }
     }
-}
-
-/// The events of the Responses API that come before its model begins.
-const BEGINNINGS: [&[u8]; 3] = [b"response.created", b"response.in_progress", b"response.queued"];
-
-/// Whether an event contains no model output, so that an error can still follow.
-fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
-    let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
-    match kind {
-        EventKind::Ping => true,
-        EventKind::Other => {
-            let is_known = is_api_event(event.kind_name()) || event.dropped > 0;
-            // A response that failed before its model began still has these (codex-rs, its tests of
-            // `response.failed` with `insufficient_quota`, 2026-11).
-            let has_only_begun = BEGINNINGS.contains(&event.kind_name());
-            has_only_begun || !has_data || !(is_known || has_envelope(event.data))
-        }
-        EventKind::Unnamed => {
-            let data = event.data;
-            let is_nothing = || is_text(data) || is_empty_chunk(data) || !has_envelope(data);
-            event.dropped == 0 && (!has_data || is_nothing())
-        }
-        _ => false,
-    }
-}
-
-/// Whether data of an event is neither empty nor an object.
-fn is_text(data: &[u8]) -> bool {
-    data.trim_ascii_start().first().is_some_and(|first| *first != b'{')
-}
-
-/// Whether `key` (with its quotes) has a value other than null.
-fn has_value(data: &[u8], key: &str) -> bool {
-    memmem::find_iter(data, key.as_bytes()).any(|index| {
-        let value = data[index + key.len()..].trim_ascii_start().strip_prefix(b":");
-        value.is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
-    })
-}
-
-/// Whether bytes can be the beginning of an event.
-fn looks_like_stream(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    ["event", "data", "id", "retry", ":"].iter().any(|field| {
-        let field = field.as_bytes();
-        bytes.starts_with(field) || field.starts_with(bytes)
-    })
 }
 
 #[cfg(test)]

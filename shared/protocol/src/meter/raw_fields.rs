@@ -17,7 +17,6 @@ pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
 
 /// The defects of the counts of a usage object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct UsageFaults {
     /// A count is not a whole number of at least 0, or a field is given twice with different
     /// values.
@@ -27,9 +26,9 @@ pub(super) struct UsageFaults {
     /// Counts contradict each other: a part is larger than its whole, or a count that grows during
     /// an answer has fallen.
     pub(super) has_contradiction: bool,
-    /// The prompt is 0, but the total has more than the answer. The rest counts as output, and a part
-    /// of it is the prompt.
-    pub(super) has_prompt_in_output: bool,
+    /// The tokens of a total that belong neither to its answer nor to its prompt of 0. They count as
+    /// output, and a part of them is the prompt.
+    pub(super) prompt_in_output: u64,
 }
 
 impl UsageFaults {
@@ -37,7 +36,7 @@ impl UsageFaults {
         self.has_unreadable_count |= other.has_unreadable_count;
         self.has_excessive_count |= other.has_excessive_count;
         self.has_contradiction |= other.has_contradiction;
-        self.has_prompt_in_output |= other.has_prompt_in_output;
+        self.prompt_in_output = self.prompt_in_output.max(other.prompt_in_output);
     }
 }
 

@@ -234,8 +234,10 @@ impl RawUsage {
         if uncounted > 0 {
             self.output_tokens = Some(self.output_tokens.unwrap_or(0).saturating_add(uncounted));
             // No prompt is empty, so a part of the total is the prompt.
-            self.faults.has_contradiction |= prompt == 0;
-            self.faults.has_prompt_in_output |= prompt == 0;
+            if prompt == 0 {
+                self.faults.has_contradiction = true;
+                self.faults.prompt_in_output = uncounted;
+            }
         }
     }
 

@@ -30,11 +30,41 @@ pub(super) fn estimate_tokens(chars: u64) -> u64 {
 /// by quality and size ("Image generation", 2026-11).
 pub(super) const IMAGE_TOKENS: u64 = 1_290;
 
+/// The length of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TextLength {
+    /// The characters. An escape of JSON is one.
+    pub(super) chars: u64,
+    /// The bytes in UTF-8. Escapes are decoded.
+    pub(super) bytes: u64,
+}
+
+impl TextLength {
+    /// The length of text in UTF-8 that can be cut.
+    fn of_utf8(text: &[u8]) -> Self {
+        Self { chars: chars_in_utf8(text), bytes: to_count(text.len()) }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.chars += other.chars;
+        self.bytes += other.bytes;
+    }
+
+    /// The larger one of each count.
+    fn max(self, other: Self) -> Self {
+        Self { chars: self.chars.max(other.chars), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
+fn to_count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 /// The output of a model in an event or in an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct OutputCount {
-    /// The characters of text, thinking and tool input.
-    pub(super) chars: u64,
+    /// The text, thinking and tool input.
+    pub(super) text: TextLength,
     /// The number of images.
     pub(super) images: u64,
     /// Whether there is any output, of whatever kind. Sound has no characters of its own.
@@ -42,38 +72,58 @@ pub(super) struct OutputCount {
 }
 
 impl OutputCount {
-    pub(super) fn from_chars(chars: u64) -> Self {
-        Self { chars, images: 0, has_output: chars > 0 }
+    fn from_text(text: TextLength) -> Self {
+        Self { text, images: 0, has_output: text.bytes > 0 }
+    }
+
+    /// The count of an answer of which nothing else is known than its text.
+    pub(super) fn from_utf8(text: &[u8]) -> Self {
+        Self::from_text(TextLength::of_utf8(text))
+    }
+
+    /// The count of `bytes` that are not read. Each counts as a character.
+    pub(super) fn from_unread(bytes: usize) -> Self {
+        let bytes = to_count(bytes);
+        Self::from_text(TextLength { chars: bytes, bytes })
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        self.chars += other.chars;
+        self.text.add(other.text);
         self.images += other.images;
         self.has_output |= other.has_output;
     }
 
     /// The larger one of two counts of the same output.
     pub(super) fn raise_to(&mut self, other: Self) {
-        self.chars = self.chars.max(other.chars);
+        self.text = self.text.max(other.text);
         self.images = self.images.max(other.images);
         self.has_output |= other.has_output;
     }
 
     /// Whether this has something that an earlier count of the same output did not have.
     pub(super) fn exceeds(&self, earlier: Self) -> bool {
-        self.chars > earlier.chars || self.images > earlier.images
+        self.text.chars > earlier.text.chars || self.images > earlier.images
     }
 
     /// The estimated number of tokens.
     pub(super) fn estimate_tokens(&self) -> u64 {
-        estimate_tokens(self.chars).saturating_add(self.images.saturating_mul(IMAGE_TOKENS))
+        estimate_tokens(self.text.chars).saturating_add(self.image_tokens())
+    }
+
+    /// The most tokens that the text can have, one for each byte, and the estimate for the images.
+    pub(super) fn tokens_max(&self) -> u64 {
+        self.text.bytes.saturating_add(self.image_tokens())
+    }
+
+    fn image_tokens(&self) -> u64 {
+        self.images.saturating_mul(IMAGE_TOKENS)
     }
 }
 
 /// Counts the output in a `content_block_delta`: its text, thinking or partial JSON. A signature
 /// does not count.
 pub(super) fn count_content_delta(data: &[u8]) -> OutputCount {
-    chars_in_usual_delta(data).map_or_else(|| count_output(data), OutputCount::from_chars)
+    text_in_usual_delta(data).map_or_else(|| count_output(data), OutputCount::from_text)
 }
 
 /// Counts what a model generated in an event or a whole answer. The time is linear in the length.
@@ -90,14 +140,14 @@ pub(super) fn begins_with_output(chunk: &[u8]) -> bool {
 
 fn count_part(json: &[u8], part: Part) -> OutputCount {
     let mut scan = OutputScan { rest: json, images: 0, has_sound: false };
-    let chars = scan.count_value(part, DEPTH_MAX);
-    let has_output = chars > 0 || scan.images > 0 || scan.has_sound;
-    OutputCount { chars, images: scan.images, has_output }
+    let text = scan.count_value(part, DEPTH_MAX);
+    let has_output = text.bytes > 0 || scan.images > 0 || scan.has_sound;
+    OutputCount { text, images: scan.images, has_output }
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
 /// `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"…"}}`.
-fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
+fn text_in_usual_delta(data: &[u8]) -> Option<TextLength> {
     let after_index = data.strip_prefix(b"{\"type\":\"content_block_delta\",\"index\":")?;
     let digits = after_index.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let kind = after_index[digits..].strip_prefix(b",\"delta\":{\"type\":\"")?;
@@ -108,9 +158,9 @@ fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
         b"signature" => false,
         _ => return None,
     };
-    let (chars, rest) = count_string(tail[key_end + 1..].strip_prefix(b":\"")?);
+    let (text, rest) = count_string(tail[key_end + 1..].strip_prefix(b":\"")?);
     // More fields need the full scan.
-    rest.starts_with(b"}}").then_some(if counts { chars } else { 0 })
+    rest.starts_with(b"}}").then_some(if counts { text } else { TextLength::default() })
 }
 
 /// What a value belongs to.
@@ -122,6 +172,8 @@ enum Part {
     Chunk,
     /// A choice of a chat completion.
     Choice,
+    /// The message of a choice, or what has been added to it.
+    Message,
     /// Output of a model.
     Output,
     /// The input of a call. A model generated all of it, whatever the names are.
@@ -148,10 +200,13 @@ impl Part {
             },
             Self::Chunk if name == b"choices" => Self::Choice,
             Self::Choice => match name {
-                b"delta" | b"message" | b"text" => Self::Output,
+                b"delta" | b"message" => Self::Message,
+                b"text" => Self::Output,
                 _ => Self::Other,
             },
-            Self::Output => match name {
+            // The name of the one who speaks. A call has its name further inside.
+            Self::Message if name == b"name" => Self::Other,
+            Self::Message | Self::Output => match name {
                 b"input" | b"arguments" => Self::Input,
                 b"audio" => Self::Audio,
                 b"images" | b"image_url" | b"b64_json" => Self::Image,
@@ -173,7 +228,7 @@ impl Part {
 /// Whether a field inside of output is not billed as output.
 fn is_not_output(name: &[u8]) -> bool {
     let is_id = name == b"id" || name.ends_with(b"_id") || name.ends_with(b"Id");
-    let is_encrypted = name == b"signature" || name.starts_with(b"encrypted_");
+    let is_encrypted = has_end(name, b"signature") || name.starts_with(b"encrypted_");
     let is_result = matches!(
         name,
         b"output" | b"outputs" | b"result" | b"results" | b"sources" | b"tools" | b"error"
@@ -190,6 +245,8 @@ fn is_not_output(name: &[u8]) -> bool {
             | b"model"
             | b"status"
             | b"phase"
+            // Of the harmony format of gpt-oss.
+            | b"channel"
             | b"format"
             | b"finish_reason"
             | b"stop_reason"
@@ -199,10 +256,17 @@ fn is_not_output(name: &[u8]) -> bool {
             | b"caller"
             | b"cache_control"
             | b"usage"
-            // LiteLLM repeats fields here.
+            // LiteLLM repeats fields here, and Google sends the state of its thinking.
             | b"provider_specific_fields"
+            | b"extra_content"
     );
     is_id || is_encrypted || is_result || is_cited || is_state
+}
+
+/// Whether a name ends with `end`, in any case.
+fn has_end(name: &[u8], end: &[u8]) -> bool {
+    let start = name.len().saturating_sub(end.len());
+    name[start..].eq_ignore_ascii_case(end)
 }
 
 /// Whether an object of this `type` holds nothing that a model generated: results of tools that ran
@@ -215,7 +279,7 @@ fn is_not_output_type(kind: &[u8]) -> bool {
 /// The `type` of an item of Responses whose `result` is an image.
 const IMAGE_CALL: &[u8] = b"image_generation_call";
 
-/// A walk over JSON text that counts characters of output.
+/// A walk over JSON text that counts the text of output.
 struct OutputScan<'a> {
     rest: &'a [u8],
     images: u64,
@@ -223,22 +287,26 @@ struct OutputScan<'a> {
 }
 
 impl<'a> OutputScan<'a> {
-    /// Reads a value. Returns the characters of output in it.
-    fn count_value(&mut self, part: Part, levels: usize) -> u64 {
+    /// Reads a value. Returns the text of output in it.
+    fn count_value(&mut self, part: Part, levels: usize) -> TextLength {
         let first = self.peek();
         let start = self.rest;
-        let chars = match first {
+        let none = TextLength::default();
+        let text = match first {
             Some(b'"') => {
-                let chars = self.take_string();
-                self.images += u64::from(part == Part::Image && chars > 0);
-                self.has_sound |= part == Part::Sound && chars > 0;
-                return if matches!(part, Part::Output | Part::Input) { chars } else { 0 };
+                let text = self.take_string();
+                self.images += u64::from(part == Part::Image && text.bytes > 0);
+                self.has_sound |= part == Part::Sound && text.bytes > 0;
+                let is_text = matches!(part, Part::Message | Part::Output | Part::Input);
+                return if is_text { text } else { none };
             }
             Some(b'{' | b'[') if levels == 0 => {
                 self.rest = &[];
-                let is_text =
-                    matches!(part, Part::Envelope | Part::Choice | Part::Output | Part::Input);
-                return if is_text { chars_in_utf8(start) } else { 0 };
+                let is_text = matches!(
+                    part,
+                    Part::Envelope | Part::Choice | Part::Message | Part::Output | Part::Input
+                );
+                return if is_text { TextLength::of_utf8(start) } else { none };
             }
             Some(b'{') => self.count_object(part, levels - 1),
             // All of an input counts, so its lists are not counted again.
@@ -248,22 +316,22 @@ impl<'a> OutputScan<'a> {
                 let is_end = |byte: &u8| b",]}: \t\r\n\"".contains(byte);
                 let end = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
                 self.rest = &self.rest[end..];
-                0
+                none
             }
         };
         let is_container = matches!(start.first(), Some(b'{' | b'['));
         if part == Part::Input && is_container {
             // The first event of a call has an empty input.
             let input = &start[..start.len() - self.rest.len()];
-            return if input.len() > 2 { chars_in_utf8(input) } else { 0 };
+            return if input.len() > 2 { TextLength::of_utf8(input) } else { none };
         }
-        chars
+        text
     }
 
-    fn count_object(&mut self, part: Part, levels: usize) -> u64 {
+    fn count_object(&mut self, part: Part, levels: usize) -> TextLength {
         self.rest = &self.rest[1..];
         // Vendors and gateways repeat the same thinking under several names.
-        let (mut chars, mut thinking) = (0, 0);
+        let (mut text, mut thinking) = (TextLength::default(), TextLength::default());
         let (mut kind, mut has_result): (&[u8], _) = (b"", false);
         let images = self.images;
         while let Some(byte) = self.peek() {
@@ -290,27 +358,28 @@ impl<'a> OutputScan<'a> {
             if name.starts_with(b"reasoning") || name.starts_with(b"thinking") {
                 thinking = counted.max(thinking);
             } else {
-                chars += counted;
+                text.add(counted);
             }
         }
         if kind.ends_with(b"audio.delta") {
-            self.has_sound |= chars > 0;
-            return 0;
+            self.has_sound |= text.bytes > 0;
+            return TextLength::default();
         }
         if part != Part::Input && is_not_output_type(kind) {
             self.images = images;
-            return 0;
+            return TextLength::default();
         }
         self.images += u64::from(kind == IMAGE_CALL && has_result && part == Part::Output);
-        chars + thinking
+        text.add(thinking);
+        text
     }
 
-    fn count_list(&mut self, part: Part, levels: usize) -> u64 {
+    fn count_list(&mut self, part: Part, levels: usize) -> TextLength {
         self.rest = &self.rest[1..];
-        let mut chars = 0;
+        let mut text = TextLength::default();
         while let Some(byte) = self.peek() {
             if !b",]}:".contains(&byte) {
-                chars += self.count_value(part, levels);
+                text.add(self.count_value(part, levels));
                 continue;
             }
             self.rest = &self.rest[1..];
@@ -318,7 +387,7 @@ impl<'a> OutputScan<'a> {
                 break;
             }
         }
-        chars
+        text
     }
 
     /// The next byte that is not white space.
@@ -327,11 +396,11 @@ impl<'a> OutputScan<'a> {
         self.rest.first().copied()
     }
 
-    /// Reads the string that begins here. Returns its characters.
-    fn take_string(&mut self) -> u64 {
-        let (chars, rest) = count_string(&self.rest[1..]);
+    /// Reads the string that begins here. Returns its length.
+    fn take_string(&mut self) -> TextLength {
+        let (text, rest) = count_string(&self.rest[1..]);
         self.rest = rest.get(1..).unwrap_or_default();
-        chars
+        text
     }
 
     /// Reads the string that begins here, without its quotes and with its escapes.
@@ -352,24 +421,39 @@ impl<'a> OutputScan<'a> {
     }
 }
 
-/// Characters of a JSON string up to its quote, and the rest from the quote on. An escape counts as
+/// The length of a JSON string up to its quote, and the rest from the quote on. An escape counts as
 /// one character. An unfinished string counts as far as it has arrived.
-fn count_string(text: &[u8]) -> (u64, &[u8]) {
-    let (mut rest, mut chars) = (text, 0);
+fn count_string(json: &[u8]) -> (TextLength, &[u8]) {
+    let (mut rest, mut text) = (json, TextLength::default());
     while let Some(index) = memchr2(b'"', b'\\', rest) {
-        chars += chars_in_utf8(&rest[..index]);
+        text.add(TextLength::of_utf8(&rest[..index]));
         if rest[index] == b'"' {
-            return (chars, &rest[index..]);
+            return (text, &rest[index..]);
         }
-        chars += 1;
-        let length = if rest.get(index + 1) == Some(&b'u') { 6 } else { 2 };
+        let escape = &rest[index + 1..];
+        let (length, bytes) = match escape.strip_prefix(b"u") {
+            Some(digits) => (6, utf8_bytes(digits)),
+            None => (2, 1),
+        };
+        text.add(TextLength { chars: 1, bytes });
         rest = rest.get(index + length..).unwrap_or_default();
     }
-    (chars + chars_in_utf8(rest), &[])
+    text.add(TextLength::of_utf8(rest));
+    (text, &[])
+}
+
+/// The bytes in UTF-8 of the escape with these four hexadecimal digits: at most three, also for each
+/// half of a character outside of the basic plane.
+fn utf8_bytes(digits: &[u8]) -> u64 {
+    match digits {
+        [b'0', b'0', b'0'..=b'7', ..] => 1,
+        [b'0', b'0'..=b'7', ..] => 2,
+        _ => 3,
+    }
 }
 
 /// Characters in UTF-8 that can be cut: all bytes except continuation bytes.
-pub(super) fn chars_in_utf8(bytes: &[u8]) -> u64 {
+fn chars_in_utf8(bytes: &[u8]) -> u64 {
     // A count for each chunk lets the compiler use vector instructions.
     bytes
         .chunks(255)

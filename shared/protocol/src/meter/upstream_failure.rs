@@ -184,6 +184,13 @@ fn read_message(object: JsonValue<'_>) -> Option<String> {
     text.map(|text| shorten_text(&text))
 }
 
+/// Whether an object has an error in the field by which OpenAI's SDKs know one. They know one in data
+/// that they cannot read, too.
+pub(super) fn has_error_field(json: &[u8]) -> bool {
+    let Ok(document) = JsonDocument::parse(json, DEPTH_MAX) else { return true };
+    get_field(document.root(), "error").is_some_and(|error| !is_void_error(error))
+}
+
 /// Whether a whole answer is an error, regardless of its status: it contains an error and no model
 /// output.
 pub(super) fn is_error_answer(body: &[u8]) -> bool {
@@ -264,7 +271,7 @@ fn has_content(choice: JsonValue<'_>) -> bool {
 }
 
 /// Whether a value is `null`, or an empty text, list or object.
-fn is_void(value: JsonValue<'_>) -> bool {
+pub(crate) fn is_void(value: JsonValue<'_>) -> bool {
     matches!(value.raw().trim(), "null" | "\"\"")
         || value.items().is_some_and(|mut items| items.next().is_none())
         || value.fields().is_some_and(|mut fields| fields.next().is_none())

@@ -8,6 +8,7 @@
 use super::TranslationError;
 use super::surrogates::SurrogateJoiner;
 use crate::json::{ArrayItems, FIELDS_MAX, JsonDocument, JsonError, JsonValue, is_json_within};
+use crate::meter::is_void;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -125,9 +126,10 @@ impl<'a> ObjectReader<'a> {
         self.fields.iter().any(|(key, _)| key == name)
     }
 
-    /// Whether the object has such a field that was not taken, other than `null`.
-    pub(super) fn has_value(&self, name: &str) -> bool {
-        self.fields.iter().any(|(key, value)| key == name && !value.is_null())
+    /// Whether the object has such a field that was not taken, other than `null` and an empty text,
+    /// list or object.
+    pub(super) fn has_filled(&self, name: &str) -> bool {
+        self.fields.iter().any(|(key, value)| key == name && !is_void(*value))
     }
 
     /// Copies the values of several fields, which are not taken.

@@ -233,10 +233,17 @@ pub(super) enum OutputProgress {
 impl OutputProgress {
     /// Notes a step of the answer.
     pub(super) fn note_step(&mut self, step: &ResponseStep<'_>) {
-        // A paused turn can have calls of the upstream's own tools only.
+        // A paused turn can have calls of the upstream's own tools only, and hidden thinking can use up
+        // all tokens.
         let is_translated = match step {
             ResponseStep::Open(_) => true,
-            ResponseStep::Stop(reason) => matches!(reason, StopReason::Refusal | StopReason::Pause),
+            ResponseStep::Stop(reason) => matches!(
+                reason,
+                StopReason::Refusal
+                    | StopReason::Pause
+                    | StopReason::MaxTokens
+                    | StopReason::Window
+            ),
             _ => false,
         };
         if is_translated {

@@ -3,7 +3,7 @@
 use super::MeterState;
 use crate::json::to_strict_json;
 use crate::meter::AnswerEnd;
-use crate::meter::text_deltas::{OutputCount, chars_in_utf8, count_output};
+use crate::meter::text_deltas::{OutputCount, count_output};
 use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
 use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
 use crate::response_form::{begins_with_event, is_binary};
@@ -46,8 +46,7 @@ impl MeterState {
             let output = count_output(body);
             // If nothing is known about the output, all of the answer counts.
             let is_unknown = !output.has_output && usage.is_none();
-            self.output =
-                if is_unknown { OutputCount::from_chars(chars_in_utf8(body)) } else { output };
+            self.output = if is_unknown { OutputCount::from_utf8(body) } else { output };
         }
         self.stop_reason = object.stop_reason;
         self.has_content |= object.has_content;
@@ -78,7 +77,7 @@ impl MeterState {
         self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
             self.started = !body.is_empty();
-            self.output = OutputCount::from_chars(chars_in_utf8(body));
+            self.output = OutputCount::from_utf8(body);
         } else {
             self.observe_error(body, UpstreamFailure::from_body(body));
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 fn content_deltas_are_counted_in_characters() {
     let check = |delta: &str, chars| {
         let data = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
-        assert_eq!(count_content_delta(data.as_bytes()).chars, chars, "{delta}");
+        assert_eq!(count_content_delta(data.as_bytes()).text.chars, chars, "{delta}");
     };
     check(r#"{"type":"text_delta","text":"Hello"}"#, 5);
     check(r#"{"type":"text_delta","text":""}"#, 0);
@@ -32,7 +32,7 @@ const TEXT: &str = "ten words.";
 
 fn assert_counted(rows: &[Value]) {
     for row in rows {
-        assert_eq!(count_output(row.to_string().as_bytes()).chars, 10, "{row}");
+        assert_eq!(count_output(row.to_string().as_bytes()).text.chars, 10, "{row}");
     }
 }
 
@@ -59,6 +59,7 @@ fn every_generated_text_of_chat_is_counted() {
             json!({"audio": {"id": "a", "data": "UklGRg==", "transcript": text}}),
             json!({"role": "assistant", "content": text, "annotations": [{"title": "t"}]}),
             json!({"future": {"field": [text]}}),
+            json!({"name": "model", "tool_calls": [{"function": {"name": text, "arguments": ""}}]}),
         ] {
             rows.push(choice(key, part));
         }
@@ -151,9 +152,37 @@ fn text_that_no_model_generated_is_not_counted() {
         json!({"item": {"type": "mcp_list_tools", "tools": [{"name": "n"}], "x": "y"}}),
         json!({"item": {"type": "image_generation_call", "result": "iVBORw0KGgo="}}),
         json!({"choices": [{"delta": {"images": [{"image_url": {"url": "data:x"}}]}}]}),
+        json!({"choices": [{"delta": {"content": "", "channel": "final", "name": "model"}}]}),
+        json!({"choices": [{"message": {"content": "", "extra_content":
+            {"google": {"thought_signature": "abc"}}}}]}),
+        json!({"choices": [{"delta": {"thought_signature": "a", "thoughtSignature": "b"}}]}),
     ] {
-        assert_eq!(count_output(row.to_string().as_bytes()).chars, 0, "{row}");
+        assert_eq!(count_output(row.to_string().as_bytes()).text.chars, 0, "{row}");
     }
+}
+
+/// Tokenizers make at most one token of each byte of UTF-8.
+#[test]
+fn bytes_of_text_are_those_of_its_utf8() {
+    for (json, text) in [
+        ("plain", "plain"),
+        ("é漢🦀", "é漢🦀"),
+        (r#"a\n\"b\\"#, "a\n\"b\\"),
+        (r"\u0041\u007f\u0080\u00e9\u07ff\u0800\uffff", "A\u{7f}\u{80}é\u{7ff}\u{800}\u{ffff}"),
+    ] {
+        let delta = format!(r#"{{"type":"text_delta","text":"{json}"}}"#);
+        let usual = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
+        let other = format!(r#"{{"choices":[{{"delta":{{"content":"{json}"}}}}]}}"#);
+        for event in [usual, other] {
+            let bytes = count_content_delta(event.as_bytes()).text.bytes;
+            assert_eq!(bytes, text.len() as u64, "{event}");
+        }
+    }
+    // Half a character can be at the end of a delta, so each half has the bytes of any other escape.
+    let halves = count_output(br#"{"delta":"\ud83e\udd80"}"#);
+    assert!(halves.text.bytes >= 4, "{halves:?}");
+    let images = count_output(br#"{"choices":[{"delta":{"content":"ab","images":["x","y"]}}]}"#);
+    assert_eq!(images.tokens_max(), 2 + 2 * IMAGE_TOKENS);
 }
 
 #[test]
@@ -179,7 +208,8 @@ fn images_and_sound_are_output_without_text() {
         (json!({"images": [image]}), 0),
     ] {
         let count = count_output(row.to_string().as_bytes());
-        let expected = OutputCount { chars: 0, images, has_output: images > 0 };
+        let text = TextLength::default();
+        let expected = OutputCount { text, images, has_output: images > 0 };
         assert_eq!(count, expected, "{row}");
         assert_eq!(count.estimate_tokens(), images * IMAGE_TOKENS, "{row}");
     }
@@ -188,7 +218,8 @@ fn images_and_sound_are_output_without_text() {
         json!({"type": "response.output_audio.delta", "delta": data}),
     ] {
         let count = count_output(row.to_string().as_bytes());
-        let expected = OutputCount { chars: 0, images: 0, has_output: true };
+        let text = TextLength::default();
+        let expected = OutputCount { text, images: 0, has_output: true };
         assert_eq!(count, expected, "{row}");
     }
 }
@@ -214,7 +245,7 @@ fn beginning_of_a_chunk_with_output_is_recognized() {
 #[test]
 fn all_texts_of_a_chunk_are_counted() {
     let check =
-        |data: &str, chars| assert_eq!(count_output(data.as_bytes()).chars, chars, "{data}");
+        |data: &str, chars| assert_eq!(count_output(data.as_bytes()).text.chars, chars, "{data}");
     check(r#"{"choices":[{"delta":{"content":"Hé"}},{"delta":{"content":"Hi!"}}]}"#, 5);
     check(
         r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}},{"function":{"arguments":"[1]"}}]}}]}"#,
@@ -242,9 +273,9 @@ fn all_texts_of_a_chunk_are_counted() {
 #[test]
 fn deep_text_counts_as_a_whole() {
     let deep = format!(r#"{{"delta":{}"text"#, "[".repeat(100_000));
-    assert!(count_output(deep.as_bytes()).chars > 99_000);
+    assert!(count_output(deep.as_bytes()).text.chars > 99_000);
     let other = format!(r#"{{"other":{}"text"#, "[".repeat(100_000));
-    assert_eq!(count_output(other.as_bytes()).chars, 0);
+    assert_eq!(count_output(other.as_bytes()).text.chars, 0);
 }
 
 proptest! {
@@ -262,6 +293,7 @@ proptest! {
             .collect();
         let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
         let chars = u64::try_from(chars).unwrap();
+        let bytes = u64::try_from(texts.concat().len()).unwrap();
         for event in [
             json!({"choices": [{"delta": {"content": parts}}]}),
             json!({"type": "x", "delta": {"any": parts}}),
@@ -269,9 +301,10 @@ proptest! {
             json!({"response": {"output": parts}}),
         ] {
             let event = event.to_string();
-            prop_assert_eq!(count_output(event.as_bytes()).chars, chars, "{}", event);
+            let counted = count_output(event.as_bytes()).text;
+            prop_assert_eq!(counted, TextLength { chars, bytes }, "{}", event);
             let part = &event.as_bytes()[..cut.min(event.len())];
-            prop_assert!(count_output(part).chars <= chars + 1, "{}", event);
+            prop_assert!(count_output(part).text.chars <= chars + 1, "{}", event);
         }
     }
 

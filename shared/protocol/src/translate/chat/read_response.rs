@@ -3,7 +3,8 @@
 //! Some servers send the output in another field than OpenAI: gateways that make a stream of a whole
 //! answer send `message` in a chunk, `MiniMax` repeats all of it in its last chunk, and servers of text
 //! completions send `text` (API references and reports of clients, 2026-11). The first of these
-//! fields that has output counts, because the others can repeat it.
+//! fields that has output counts, because the others can repeat it. A `message` in a later chunk can
+//! repeat the earlier ones, too. Of texts that begin with all that came before, only the rest is new.
 
 use super::part_sequence::{PartKey, PartSequence};
 use crate::json::JsonValue;
@@ -16,6 +17,7 @@ use crate::translate::neutral_response::{
     NamedEnd, PartStart, ReadProgress, ResponseStep, StopReason,
 };
 use crate::translate::surrogates::SurrogateJoiner;
+use std::collections::BTreeMap;
 
 /// The highest number of tool calls in one answer. Each fragment is compared with all of them.
 const CALLS_MAX: usize = 256;
@@ -38,6 +40,10 @@ pub(in crate::translate) struct ChatReader {
     choice_index: Option<u64>,
     /// The field that the output comes in, once any has come.
     output_field: Option<OutputField>,
+    /// Whether the `message` of a chunk is read.
+    is_in_message: bool,
+    /// The text of each block so far, if the output comes in `message`.
+    message_texts: BTreeMap<Block, String>,
     /// Whether the one call comes in the field `function_call`, which OpenAI has replaced by
     /// `tool_calls` (API reference, 2026-11).
     has_function_call: bool,
@@ -57,10 +63,11 @@ enum OutputField {
     Text,
 }
 
-/// The blocks of text that [`SurrogateJoiner`] joins. Each call is one more block.
-const THINKING_BLOCK: (u64, u64) = (0, 0);
-const TEXT_BLOCK: (u64, u64) = (0, 1);
-const REFUSAL_BLOCK: (u64, u64) = (0, 2);
+/// A block of text, as for [`SurrogateJoiner`]. Each call is one more block.
+type Block = (u64, u64);
+const THINKING_BLOCK: Block = (0, 0);
+const TEXT_BLOCK: Block = (0, 1);
+const REFUSAL_BLOCK: Block = (0, 2);
 
 /// The bytes that a call counts for, however short it is.
 const CALL_BYTES: usize = 256;
@@ -111,10 +118,7 @@ impl ChatReader {
         let chunk =
             document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
         self.has_usage |= self.tally.read_answer(data);
-        let is_error = |chunk: &ObjectReader<'_>| {
-            !chunk.has_value("choices") && UpstreamFailure::from_reported(data).is_some()
-        };
-        let chunk = chunk.filter(|chunk| !is_error(chunk));
+        let chunk = chunk.filter(|chunk| !reports_error(chunk, data));
         if chunk.is_some_and(|chunk| self.read_chunk(chunk, emit_step)) {
             ReadProgress::Open
         } else {
@@ -153,7 +157,9 @@ impl ChatReader {
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
         let mut reader = Self { is_whole: true, ..Self::new(model) };
         reader.has_usage = reader.tally.read_answer(body.as_bytes());
-        let is_answer = completion.has_field("choices") && reader.read_chunk(completion, emit_step);
+        let is_answer = completion.has_field("choices")
+            && !reports_error(&completion, body.as_bytes())
+            && reader.read_chunk(completion, emit_step);
         if is_answer {
             reader.finish_answer(emit_step);
         }
@@ -233,6 +239,7 @@ impl ChatReader {
                     None
                 }
             };
+            self.is_in_message = field == Message && !self.is_whole;
             if part.is_some_and(|part| !self.read_delta(part, emit_step)) {
                 return false;
             }
@@ -253,14 +260,14 @@ impl ChatReader {
             self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
         }
         self.read_content(&mut delta, emit_step);
-        if let Some(text) = delta.take_delta("refusal", &mut self.surrogates, REFUSAL_BLOCK) {
+        if let Some(text) = self.take_new_text(&mut delta, "refusal", REFUSAL_BLOCK) {
             self.is_refused = true;
             self.push_text(PartKey::Refusal, PartStart::Refusal, &text, emit_step);
         }
         // Of sound, other protocols can have only the words.
         let words = delta
             .take_object("audio")
-            .and_then(|mut audio| audio.take_delta("transcript", &mut self.surrogates, TEXT_BLOCK));
+            .and_then(|mut audio| self.take_new_text(&mut audio, "transcript", TEXT_BLOCK));
         if let Some(words) = words {
             self.push_text(PartKey::Text, PartStart::Text, &words, emit_step);
         }
@@ -282,6 +289,31 @@ impl ChatReader {
         true
     }
 
+    /// Takes the text of a field that continues `block`, as far as it is new. `None` if nothing is.
+    fn take_new_text(
+        &mut self,
+        object: &mut ObjectReader<'_>,
+        name: &str,
+        block: Block,
+    ) -> Option<String> {
+        let text = object.take_delta(name, &mut self.surrogates, block)?;
+        Some(self.new_text(block, text)).filter(|text| !text.is_empty())
+    }
+
+    /// The part of `text` that is new: behind the text of `block` so far if a `message` repeats it.
+    fn new_text(&mut self, block: Block, mut text: String) -> String {
+        if !self.is_in_message {
+            return text;
+        }
+        let known = self.message_texts.entry(block).or_default();
+        if text.starts_with(known.as_str()) {
+            text.drain(..known.len());
+        }
+        known.push_str(&text);
+        self.held_bytes += text.len();
+        text
+    }
+
     /// Reads content, which is a string. Mistral sends a list of texts and, for models that think,
     /// of thinking (docs.mistral.ai, "Reasoning", `thinking` chunks, 2026-11).
     fn read_content(
@@ -289,7 +321,7 @@ impl ChatReader {
         delta: &mut ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        if let Some(text) = delta.take_delta("content", &mut self.surrogates, TEXT_BLOCK) {
+        if let Some(text) = self.take_new_text(delta, "content", TEXT_BLOCK) {
             return self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
         }
         for mut part in delta.take_objects("content") {
@@ -343,7 +375,7 @@ impl ChatReader {
     fn read_reasoning(&mut self, delta: &mut ObjectReader<'_>) -> Option<String> {
         let fields = [ReasoningField::ReasoningContent, ReasoningField::Reasoning];
         let text = fields.into_iter().find_map(|field| {
-            let text = delta.take_delta(field.as_str(), &mut self.surrogates, THINKING_BLOCK)?;
+            let text = self.take_new_text(delta, field.as_str(), THINKING_BLOCK)?;
             self.sequence.state.note_field(field);
             Some(text)
         });
@@ -394,7 +426,7 @@ impl ChatReader {
         let block = (1, u64::try_from(position).unwrap_or(u64::MAX));
         let arguments = arguments.map_or_else(String::new, |raw| {
             let text = raw.surrogate_text().map(|text| self.surrogates.join(block, &text));
-            text.unwrap_or_else(|| raw.raw().to_owned())
+            self.new_text(block, text.unwrap_or_else(|| raw.raw().to_owned()))
         });
         self.held_bytes += arguments.len();
         self.open_named_calls(Some(position), emit_step);
@@ -460,6 +492,11 @@ impl ChatReader {
         }));
         emit_step(ResponseStep::Usage(self.tally.reported_usage()));
     }
+}
+
+/// Whether a chunk or a whole answer is an error: it has no choice and says that it is one.
+fn reports_error(answer: &ObjectReader<'_>, json: &[u8]) -> bool {
+    !answer.has_filled("choices") && UpstreamFailure::from_reported(json).is_some()
 }
 
 /// The error for an answer that the upstream could not finish.

@@ -269,6 +269,30 @@ const CLIENTS: [(ClientProtocol, &str, &str); 2] = [
     (ClientProtocol::OpenaiResponses, "event: response.completed", "event: response.failed"),
 ];
 
+/// Checks that a stream with these choices, each in a chunk, says `Hello`.
+fn check_hello(choices: &[String]) {
+    let chunks: Vec<_> =
+        choices.iter().map(|choices| format!(r#"{{"id":"c","choices":{choices}}}"#)).collect();
+    let mut events: Vec<_> = chunks.iter().map(String::as_bytes).collect();
+    events.push(b"[DONE]");
+    for (client, end, _) in CLIENTS {
+        let text = translate_events(client, &events);
+        let is_responses = client == ClientProtocol::OpenaiResponses;
+        let is_said = if is_responses {
+            text.contains(r#""text":"Hello""#)
+        } else {
+            text.contains(r#""text":"Hello""#)
+                || (text.contains(r#""text":"Hel""#) && text.contains(r#""text":"lo""#))
+        };
+        assert!(is_said && text.contains(end), "{choices:?}: {text}");
+        assert!(text.matches("Hel").count() <= if is_responses { 5 } else { 1 }, "{text}");
+    }
+    if let [whole] = chunks.as_slice() {
+        let answer = context(CLIENTS[0].0).translate_response(whole.as_bytes()).unwrap();
+        assert!(String::from_utf8(answer).unwrap().contains("Hello"), "{whole}");
+    }
+}
+
 /// Servers send output in other fields than OpenAI's.
 #[test]
 fn output_in_every_field_is_translated() {
@@ -293,6 +317,16 @@ fn output_in_every_field_is_translated() {
             r#"[{"index":0,"message":{"content":"Hel"}}]"#.to_owned(),
             r#"[{"index":0,"message":{"content":"lo"}}]"#.to_owned(),
         ],
+        // Each message repeats the earlier ones.
+        &[
+            r#"[{"index":0,"delta":{},"message":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{},"message":{"content":"Hello"}}]"#.to_owned(),
+            message(r#""content":"Hello""#),
+        ],
+        &[
+            r#"[{"index":0,"delta":{"content":""},"message":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{"content":"lo"},"message":{"content":"Hello"}}]"#.to_owned(),
+        ],
         &[
             r#"[{"index":0,"text":"Hel"}]"#.to_owned(),
             r#"[{"index":0,"text":"lo","finish_reason":"stop"}]"#.to_owned(),
@@ -315,26 +349,7 @@ fn output_in_every_field_is_translated() {
         &[message(r#""content":null,"audio":{"id":"a","data":"AAAA","transcript":"Hello"}"#)],
     ];
     for choices in streams {
-        let chunks: Vec<_> =
-            choices.iter().map(|choices| format!(r#"{{"id":"c","choices":{choices}}}"#)).collect();
-        let mut events: Vec<_> = chunks.iter().map(String::as_bytes).collect();
-        events.push(b"[DONE]");
-        for (client, end, _) in CLIENTS {
-            let text = translate_events(client, &events);
-            let is_responses = client == ClientProtocol::OpenaiResponses;
-            let is_said = if is_responses {
-                text.contains(r#""text":"Hello""#)
-            } else {
-                text.contains(r#""text":"Hello""#)
-                    || (text.contains(r#""text":"Hel""#) && text.contains(r#""text":"lo""#))
-            };
-            assert!(is_said && text.contains(end), "{choices:?}: {text}");
-            assert!(text.matches("Hel").count() <= if is_responses { 5 } else { 1 }, "{text}");
-        }
-        if let [whole] = chunks.as_slice() {
-            let answer = context(CLIENTS[0].0).translate_response(whole.as_bytes()).unwrap();
-            assert!(String::from_utf8(answer).unwrap().contains("Hello"), "{whole}");
-        }
+        check_hello(choices);
     }
 }
 
@@ -450,5 +465,63 @@ fn events_that_are_not_strict_json_are_translated() {
         let text = translate_events(client, &chunks);
         assert!(text.contains("one ") && text.contains("caf\u{fffd}"), "{text}");
         assert!(text.contains(end) && text.contains("1336"), "{text}");
+    }
+}
+
+/// A call in each `message` of a stream is the same call, as far as it has arrived.
+#[test]
+fn call_in_messages_that_repeat_each_other_comes_once() {
+    let message = |arguments: &str| {
+        let call = json!({"id": "a", "function": {"name": "f", "arguments": arguments}});
+        json!({"choices": [{"index": 0, "message": {"reasoning": "Hm", "tool_calls": [call]}}]})
+            .to_string()
+    };
+    let whole = message(r#"{"x":1}"#);
+    let events = [message(r#"{"x""#), whole.clone(), whole];
+    let mut events: Vec<_> = events.iter().map(String::as_bytes).collect();
+    events.push(b"[DONE]");
+    let text = translate_events(ClientProtocol::OpenaiResponses, &events);
+    assert!(text.contains(r#""arguments":"{\"x\":1}""#), "{text}");
+    assert_eq!(text.matches("response.function_call_arguments.done").count(), 2, "{text}");
+}
+
+/// A model can use up its tokens before it says anything, and some fields are not output.
+#[test]
+fn answer_without_words_is_empty() {
+    for (fields, reason) in [
+        (r#""content":"","channel":"final""#, "stop"),
+        (r#""content":"","extra_content":{"google":{"thought_signature":"s"}}"#, "stop"),
+        (r#""content":"","future":"x""#, "length"),
+        (r#""content":"","future":"x""#, "model_context_window_exceeded"),
+    ] {
+        for (client, ..) in CLIENTS {
+            let choice = |field: &str| {
+                format!(
+                    r#"{{"choices":[{{"index":0,"{field}":{{{fields}}},"finish_reason":"{reason}"}}]}}"#
+                )
+            };
+            let text = translate_events(client, &[choice("delta").as_bytes(), b"[DONE]"]);
+            let is_ended = ["message_stop", "response.completed", "response.incomplete"]
+                .iter()
+                .any(|end| text.contains(&format!("event: {end}")));
+            assert!(is_ended, "{fields}: {text}");
+            let whole = context(client).translate_response(choice("message").as_bytes());
+            assert!(whole.is_ok(), "{fields}: {whole:?}");
+        }
+    }
+}
+
+#[test]
+fn error_beside_no_choices_is_no_empty_answer() {
+    for error in [
+        r#"{"choices":[],"base_resp":{"status_code":1000,"status_msg":"NO"}}"#,
+        r#"{"choices":[],"code":500,"message":"NO","object":"error"}"#,
+        r#"{"choices":null,"code":500,"message":"NO"}"#,
+    ] {
+        for (client, end, failed) in CLIENTS {
+            let text = translate_events(client, &[error.as_bytes(), b"[DONE]"]);
+            assert!(text.contains(failed) && !text.contains(end), "{error}: {text}");
+            assert!(context(client).translate_response(error.as_bytes()).is_err(), "{error}");
+        }
     }
 }
