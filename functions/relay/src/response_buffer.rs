@@ -138,6 +138,12 @@ impl ResponseBuffer {
             if self.metered_body.has_pending() {
                 match self.read_step(&mut reader).await {
                     Ok(()) => continue,
+                    // The client gets what there is. Only an error would have been a reason to wait.
+                    Err(BufferFailure::TooLarge(RESPONSE_MEMORY_FULL))
+                        if self.metered_body.has_only_begun() =>
+                    {
+                        return Ok(self.into_response(head, source));
+                    }
                     Err(failure) => break failure,
                 }
             }

@@ -85,7 +85,7 @@ fn beginning_of_a_response_is_no_good_start_unless_it_is_long() {
             let mut meter = UsageMeter::for_stream();
             for kind in ["response.created", "response.in_progress", "response.queued"] {
                 let name = if named { format!("event: {kind}\n") } else { String::new() };
-                let event = name + &data(kind, 60_000);
+                let event = name + &data(kind, 40_000);
                 for piece in event.as_bytes().chunks(piece_bytes) {
                     meter.observe(piece);
                     assert!(!meter.has_good_start(), "{kind}, {piece_bytes}");
@@ -110,7 +110,7 @@ fn beginning_of_a_response_is_no_good_start_unless_it_is_long() {
                     !meter.has_good_start()
                 });
                 let held = held.map(<[u8]>::len).sum::<usize>();
-                assert!(held < 270_000 && meter.has_good_start(), "{bytes:?}: {held}");
+                assert!(held < 140_000 && meter.has_good_start(), "{bytes:?}: {held}");
             }
         }
     }

@@ -65,7 +65,7 @@ pub(super) struct MeterState {
 
 /// The bytes of the events that come before the model of a response begins, from which on they are
 /// passed on although an error can still follow. They repeat the request's instructions and tools.
-const BEGINNING_BYTES_MAX: usize = 256 * 1024;
+const BEGINNING_BYTES_MAX: usize = 128 * 1024;
 
 /// A smaller share of the estimated prompt than one of this many is no prompt. A prompt that is
 /// mostly an image in base64 has some hundred times fewer tokens than the estimate.
