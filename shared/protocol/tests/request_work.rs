@@ -3,19 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::print_stdout, reason = "for show")]
 
+mod growth;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
 };
+use growth::{GROWTH, assert_linear};
 use std::time::{Duration, Instant};
-
-/// How many times longer the longer request is.
-const GROWTH: usize = 16;
-
-/// The highest growth of the time. Work that grows with the square takes 256 times as long, and
-/// other load on the machine makes a measurement several times as long.
-const SLOWER_MAX: u32 = 80;
 
 /// A request whose list of something has this many entries.
 type Body = fn(usize) -> String;
@@ -224,15 +220,9 @@ fn check(client: ClientProtocol, upstream: UpstreamProtocol, bodies: &[(&str, us
         for model in models {
             let (short, long) = (body(*count), body(count * GROWTH));
             let label = format!("{client:?} to {upstream:?}, {model}, {name}");
-            // Other load can disturb one measurement, but not each.
-            let is_linear = (0..5).any(|_| {
-                // Every request has some work that does not depend on its length.
-                let before = time(pair, model, &short, 4).max(Duration::from_micros(500));
-                let after = time(pair, model, &long, 2);
-                println!("{:6.1} {label}", after.as_secs_f64() / before.as_secs_f64());
-                after < before * SLOWER_MAX
-            });
-            assert!(is_linear, "{label}");
+            let (time_short, time_long) =
+                (|| time(pair, model, &short, 4), || time(pair, model, &long, 2));
+            assert_linear(&label, Duration::from_micros(500), time_short, time_long);
         }
     }
 }

@@ -3,19 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::print_stdout, reason = "for show")]
 
+mod growth;
+
 use baton_protocol::meter::UsageMeter;
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
 };
+use growth::{GROWTH, assert_linear};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-
-/// How many times longer the longer stream is.
-const GROWTH: usize = 16;
-
-/// The highest growth of the time. Work that grows with the square takes 256 times as long, and
-/// other load on the machine makes a measurement several times as long.
-const SLOWER_MAX: u32 = 80;
 
 /// The pieces in which a stream with this many fragments arrives, without its end.
 type Pieces = fn(usize) -> Vec<String>;
@@ -50,7 +46,7 @@ fn delta(delta: &str) -> String {
     event(&format!(r#"{{"id":"c","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#))
 }
 
-/// A fragment of the call with this index. `head` has the fields beside the arguments.
+/// A fragment of the call with this index. `head` has the fields other than the arguments.
 fn call(index: usize, head: &str, arguments: &str) -> String {
     delta(&format!(
         r#""tool_calls":[{{"index":{index},{head}"function":{{"name":"f","arguments":"{arguments}"}}}}]"#
@@ -210,15 +206,9 @@ fn check(client: ClientProtocol, upstream: UpstreamProtocol, streams: &[(&str, u
     for (name, count, pieces) in streams {
         let (short, long) = (pieces(*count), pieces(count * GROWTH));
         let label = format!("{client:?} from {upstream:?}, {name}");
-        // Other load can disturb one measurement, but not each.
-        let is_linear = (0..5).any(|_| {
-            // Every stream has some work that does not depend on its length.
-            let before = time(client, upstream, &short).max(Duration::from_micros(200));
-            let after = time(client, upstream, &long);
-            println!("{:6.1} {label}", after.as_secs_f64() / before.as_secs_f64());
-            after < before * SLOWER_MAX
-        });
-        assert!(is_linear, "{label}");
+        let (time_short, time_long) =
+            (|| time(client, upstream, &short), || time(client, upstream, &long));
+        assert_linear(&label, Duration::from_micros(200), time_short, time_long);
     }
 }
 
