@@ -12,19 +12,15 @@ use crate::settle::PendingUsage;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, after, after_complete_answer, after_good_start};
 use baton_domain::id::AccountId;
-use baton_domain::verdict::{
-    AccountEffect, AnnouncedLimit, CallFailure, CooldownScope, UpstreamError,
-};
+use baton_domain::verdict::AccountEffect;
 use baton_protocol::meter::UpstreamFailure;
 use baton_protocol::rate_limit_headers::read_utilization;
-use baton_protocol::translate::says_context_overflow;
-use baton_providers::classification::classify;
+use baton_providers::classification::{classify_late_error, rest_after_silence};
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
 use baton_store::{PoolMember, RelayStores};
 use http::HeaderMap;
-use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,8 +36,6 @@ const CHECK_RESULT_TTL: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// If another token was refused within this time, the token is not the cause.
 const RENEWAL_INTERVAL_MIN: Duration = Duration::from_mins(1);
-/// How long an account is the last choice for a model after it gave no answer for long.
-const SILENCE_COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// How long an answer waits for a write that is still running.
 const HEALTH_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -237,7 +231,12 @@ impl RelayState {
             ObservedEnd::Complete => {
                 return self.note_health_change(account, after_complete_answer);
             }
-            ObservedEnd::Error(failure) => self.judge_error_event(pending_usage, failure),
+            ObservedEnd::Error(failure) => classify_late_error(
+                &to_error_fields(failure),
+                &pending_usage.request_facts(),
+                self.store.clock().now(),
+                self.store.random_source().byte(),
+            ),
             ObservedEnd::Broken(reason) => AccountEffect::CountFailure { reason },
             ObservedEnd::Cut => return PendingHealthUpdate::no_change(),
         };
@@ -245,51 +244,10 @@ impl RelayState {
         self.note_failure(account, effect)
     }
 
-    /// Lets the next try of the client go to another account, if there is one: this one has worked on
-    /// a request for long without an answer.
+    /// Stores that an attempt ended without an answer after the upstream had worked for long.
     pub(crate) fn note_silence(&self, pending_usage: &PendingUsage) {
-        let until = self.store.clock().now().saturating_add(SILENCE_COOLDOWN);
-        let effect = AccountEffect::Cooldown {
-            scope: CooldownScope::Model(pending_usage.health_model.clone()),
-            until: until.unwrap_or(Timestamp::MAX),
-            reason: CooldownReason::TimedOut,
-            is_estimated: true,
-            token_version: None,
-            doubles: false,
-        };
+        let effect = rest_after_silence(&pending_usage.health_model, self.store.clock().now());
         self.note_failure(&pending_usage.account, effect);
-    }
-
-    /// Returns the effect of an error in the middle of a stream. A credential that was accepted
-    /// before is not suspected.
-    fn judge_error_event(
-        &self,
-        pending_usage: &PendingUsage,
-        failure: &UpstreamFailure,
-    ) -> AccountEffect {
-        let error = to_error_fields(failure);
-        // The length of a conversation, or something that only this upstream has a word for.
-        if !error.has_name() || says_context_overflow(&error.message) {
-            return AccountEffect::Nothing;
-        }
-        let announced = AnnouncedLimit::default();
-        let status = error.implied_status();
-        let upstream_error =
-            UpstreamError { status, announced: &announced, error: &error, is_billed: true };
-        let verdict = classify(
-            &CallFailure::FirstEvent(upstream_error),
-            &pending_usage.request_facts(),
-            self.store.clock().now(),
-            self.store.random_source().byte(),
-        );
-        match verdict.account {
-            AccountEffect::Suspect { .. }
-            | AccountEffect::NotPermitted
-            | AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
-                AccountEffect::CountFailure { reason: CooldownReason::StreamError }
-            }
-            effect => effect,
-        }
     }
 
     /// Stores the good start of an answer for `model` and the utilization from its headers.

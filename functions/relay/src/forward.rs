@@ -132,7 +132,7 @@ impl RelayState {
                         pending_usage,
                         error,
                     );
-                    let is_over = failed_attempt.is_last();
+                    let is_over = failed_attempt.is_last;
                     history.note(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
@@ -260,11 +260,12 @@ impl RelayState {
         if verdict.request == RetryDecision::TryAnother {
             pending_usage.failed_attempts.clone_from(&history.failed_attempts);
         }
-        let attempt = FailedAttempt { pending_usage, error, health_update, verdict };
-        if attempt.used_up_reservation() {
-            self.note_silence(&attempt.pending_usage);
+        let is_used_up = used_up_reservation(&pending_usage, &error);
+        if is_used_up {
+            self.note_silence(&pending_usage);
         }
-        attempt
+        let is_last = is_used_up || verdict.request == RetryDecision::ReturnToClient;
+        FailedAttempt { pending_usage, error, health_update, verdict, is_last }
     }
 
     /// Stores the effect of the failure on the account, as the verdict says.
@@ -297,7 +298,8 @@ impl RelayState {
         failed_attempt: FailedAttempt,
         none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
-        let FailedAttempt { mut pending_usage, mut error, health_update, verdict } = failed_attempt;
+        let FailedAttempt { mut pending_usage, mut error, health_update, verdict, .. } =
+            failed_attempt;
         // Before Baton's own waits.
         let silence = pending_usage.called_at.elapsed();
         let was_checked = !history.credential_checks.is_empty();
@@ -408,22 +410,17 @@ struct FailedAttempt {
     error: AttemptError,
     health_update: PendingHealthUpdate,
     verdict: Verdict,
+    /// Whether no other account is tried.
+    is_last: bool,
 }
 
-impl FailedAttempt {
-    /// Returns whether no other account is tried.
-    fn is_last(&self) -> bool {
-        self.verdict.request == RetryDecision::ReturnToClient || self.used_up_reservation()
-    }
-
-    /// Returns whether the attempt can have cost all that the request has reserved for its money
-    /// limits. Another attempt needs a new reservation, which is one for a new request.
-    fn used_up_reservation(&self) -> bool {
-        let PendingUsage { model_call, called_at, .. } = &self.pending_usage;
-        model_call.reserved_cost.has_money_limit
-            && self.error.can_hide_work()
-            && is_hidden_work(called_at.elapsed())
-    }
+/// Returns whether an attempt can have cost all that its request has reserved for its money limits.
+/// Another attempt needs a new reservation, which is one for a new request.
+fn used_up_reservation(pending_usage: &PendingUsage, error: &AttemptError) -> bool {
+    let PendingUsage { model_call, called_at, .. } = pending_usage;
+    model_call.reserved_cost.has_money_limit
+        && is_hidden_work(called_at.elapsed())
+        && error.can_hide_work()
 }
 
 /// Whether the client gets this failure and not the one before. An account that was not called,

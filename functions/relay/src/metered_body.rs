@@ -149,14 +149,9 @@ impl MeteredBody {
         self.output_clock.silence_since(called_at)
     }
 
-    /// Ends the time that counts as the upstream's silence, until [`Self::resume_reading`].
-    pub(crate) fn pause_reading(&mut self) {
-        self.output_clock.pause_reading();
-    }
-
-    /// Continues to count the upstream's silence.
-    pub(crate) fn resume_reading(&mut self) {
-        self.output_clock.resume_reading();
+    /// Does not count the last `time` as the upstream's silence.
+    pub(crate) fn leave_out(&mut self, time: Duration) {
+        self.output_clock.leave_out(time);
     }
 
     /// Begins to read what has arrived.

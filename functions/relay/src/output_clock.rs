@@ -32,8 +32,6 @@ pub(crate) struct OutputClock {
     pauses: Duration,
     /// The time before the first output in which Baton itself did not read.
     left_out: Duration,
-    /// Since when Baton has not read.
-    paused_at: Option<Instant>,
     /// When the upstream's bytes were last read.
     read_at: Option<Instant>,
     /// Whether bytes of the upstream ever waited for longer than [`UNREAD_MAX`].
@@ -68,14 +66,8 @@ impl OutputClock {
         self.was_left_unread
     }
 
-    /// Baton does not read on, because its memory is full.
-    pub(crate) fn pause_reading(&mut self) {
-        self.paused_at = Some(Instant::now());
-    }
-
-    /// Baton reads again. The time since [`Self::pause_reading`] is left out.
-    pub(crate) fn resume_reading(&mut self) {
-        let Some(time) = self.paused_at.take().map(|at| at.elapsed()) else { return };
+    /// Leaves out the last `time`, in which Baton did not read because its memory was full.
+    pub(crate) fn leave_out(&mut self, time: Duration) {
         match &mut self.output_at {
             Some((_, last)) => *last += time,
             None => self.left_out += time,
@@ -84,14 +76,13 @@ impl OutputClock {
 
     /// Returns how long the upstream has sent no output since it was called at `called_at`.
     pub(crate) fn silence_since(self, called_at: Instant) -> Duration {
-        let until = self.paused_at.unwrap_or_else(Instant::now);
         match self.output_at {
-            None => until.saturating_duration_since(called_at).saturating_sub(self.left_out),
+            None => called_at.elapsed().saturating_sub(self.left_out),
             Some((first, last)) => {
                 let until_first = first.saturating_duration_since(called_at);
                 pause(until_first.saturating_sub(self.left_out))
                     + self.pauses
-                    + pause(until.saturating_duration_since(last))
+                    + pause(last.elapsed())
             }
         }
     }
@@ -130,9 +121,8 @@ mod tests {
         for chars in 0..4 {
             clock.note_output(chars);
             tokio::time::advance(Duration::from_secs(1)).await;
-            clock.pause_reading();
             tokio::time::advance(Duration::from_secs(29)).await;
-            clock.resume_reading();
+            clock.leave_out(Duration::from_secs(29));
         }
         assert!(!is_hidden_work(clock.silence_since(called_at)));
         tokio::time::advance(Duration::from_secs(11)).await;

@@ -320,8 +320,8 @@ async fn reserve_memory(
 }
 
 /// Reserves memory and reads on; see [`read_chunks`]. The wait for memory does not count as time in
-/// which the upstream sends nothing. A client that does not read is no reason to leave time out: it
-/// could hide so how long a model thought.
+/// which the upstream sends nothing. The time in which the client does not read counts, because it
+/// could hide how long a model thought.
 async fn read_on(
     reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
@@ -329,9 +329,9 @@ async fn read_on(
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     if metered_body.is_stream() {
-        metered_body.pause_reading();
+        let since = Instant::now();
         let end_event = reserve_memory(reader.source, metered_body, memory).await;
-        metered_body.resume_reading();
+        metered_body.leave_out(since.elapsed());
         if end_event.is_some() {
             return end_event;
         }

@@ -408,7 +408,7 @@ fn binary_bytes_in_place_of_events_are_estimated() {
     assert!(reading.has_billed_part && reading.usage.tokens.output >= 50, "{reading:?}");
 }
 
-/// An empty list of choices is no answer, and the SDKs see an error only by a field `error`.
+/// An empty list of choices is not an answer, and the SDKs see an error only by a field `error`.
 #[test]
 fn error_beside_no_choices_is_an_error() {
     for (error, is_seen) in [

@@ -7,9 +7,10 @@ use crate::rules;
 use baton_domain::account::Provider;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::verdict::{
-    AccountEffect, CallFailure, CooldownScope, ErrorFields, RequestFacts, RetryDecision,
-    UpstreamError, Verdict,
+    AccountEffect, AnnouncedLimit, CallFailure, CooldownScope, ErrorFields, RequestFacts,
+    RetryDecision, UpstreamError, Verdict,
 };
+use baton_protocol::translate::says_context_overflow;
 use jiff::{SignedDuration, Timestamp};
 
 /// How long an account with a refused token waits for a new one.
@@ -19,6 +20,8 @@ const RENEWAL_SECONDS: i64 = 60;
 const MONEY_SECONDS: i64 = 600;
 const FORBIDDEN_SECONDS: i64 = 300;
 const RATE_SECONDS: i64 = 30;
+/// How long an account is the last choice for a model after it gave no answer for long.
+const SILENCE_SECONDS: i64 = 60;
 /// The longest cooldown that an answer can announce if it does not have the vendor's form of an
 /// error. A proxy or a firewall has sent it, and its time says nothing about the account's limits.
 pub(crate) const INTERMEDIARY_SECONDS_MAX: i64 = 60;
@@ -97,6 +100,38 @@ pub fn classify(
         CallFailure::Unreachable => count_failure(CooldownReason::Unreachable),
         CallFailure::Timeout => count_failure(CooldownReason::TimedOut),
     }
+}
+
+/// The effect on the account of an error in the middle of a stream whose start was good. A credential
+/// that was accepted before is not suspected.
+pub fn classify_late_error(
+    error: &ErrorFields,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+    jitter: u8,
+) -> AccountEffect {
+    // The length of a conversation, or something that only this upstream has a word for.
+    if !error.has_name() || says_context_overflow(&error.message) {
+        return AccountEffect::Nothing;
+    }
+    let announced = AnnouncedLimit::default();
+    let status = error.implied_status();
+    let upstream_error = UpstreamError { status, announced: &announced, error, is_billed: true };
+    match classify(&CallFailure::FirstEvent(upstream_error), facts, now, jitter).account {
+        AccountEffect::Suspect { .. }
+        | AccountEffect::NotPermitted
+        | AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
+            AccountEffect::CountFailure { reason: CooldownReason::StreamError }
+        }
+        effect => effect,
+    }
+}
+
+/// The effect of an attempt that ended without an answer after the upstream had worked for long. The
+/// client's next try goes to another account, if there is one.
+pub fn rest_after_silence(model: &str, now: Timestamp) -> AccountEffect {
+    let scope = CooldownScope::Model(model.to_owned());
+    cool_until(scope, seconds_after(now, SILENCE_SECONDS), CooldownReason::TimedOut, true)
 }
 
 /// The effect of a confirmed suspicion: a free call with the credential has failed with this

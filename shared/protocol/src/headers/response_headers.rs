@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 /// Headers about the upstream's connection and web site: cookies, alternative addresses, redirects,
 /// ways to sign in, and rules and hints for browsers, which would apply to the relay's own origin
 /// (MDN, "HTTP headers", and the WICG's drafts, 2026-11). The server that sends the answer sets its
-/// length: an upstream's can be wrong beside `transfer-encoding` (RFC 9112, section 6.3).
+/// length: an upstream's can be wrong if there is a `transfer-encoding` (RFC 9112, section 6.3).
 const NOT_CLIENT: [&str; 32] = [
     "accept-ch",
     "activate-storage-access",

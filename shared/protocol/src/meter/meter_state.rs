@@ -67,7 +67,7 @@ pub(super) struct MeterState {
 /// passed on although an error can still follow. They repeat the request's instructions and tools.
 const BEGINNING_BYTES_MAX: usize = 128 * 1024;
 
-/// A smaller share of the estimated prompt than one of this many is no prompt. A prompt that is
+/// A smaller share of the estimated prompt than one of this many is not a prompt. A prompt that is
 /// mostly an image in base64 has some hundred times fewer tokens than the estimate.
 const ESTIMATED_PER_PROMPT_MAX: u64 = 100;
 

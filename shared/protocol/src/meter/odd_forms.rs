@@ -229,7 +229,7 @@ fn errors_that_say_nothing_do_not_end_a_stream() {
 }
 
 /// The usage of each protocol's stream is read without the names of its events, with the type
-/// behind all other keys, and beside numbers that are not finite.
+/// behind all other keys, and next to numbers that are not finite.
 #[test]
 fn usage_is_read_whatever_the_order_of_keys() {
     let messages = [
@@ -262,7 +262,7 @@ fn usage_is_read_whatever_the_order_of_keys() {
     }
 }
 
-/// Bytes that are not UTF-8 beside the usage: text in Latin-1, and half a character.
+/// Bytes that are not UTF-8 next to the usage: text in Latin-1, and half a character.
 #[test]
 fn usage_is_read_beside_bytes_that_are_not_utf_8() {
     let chat = r#"{"model":"m","choices":[{"index":0,"message":{"content":"TEXT"},"delta":{"content":"TEXT"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":90}}"#;

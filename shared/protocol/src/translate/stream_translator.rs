@@ -8,8 +8,9 @@ use crate::sse::{EventKind, SseDecoder, SseEvent};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-/// The most bytes kept for one stream, as they are written in JSON: text that the last event repeats, arguments that wait for
-/// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
+/// The most bytes kept for one stream, as they are written in JSON: text that the last event repeats,
+/// arguments that wait for their end, and some bytes for each part. 128,000 tokens are about half a
+/// megabyte.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The bytes that a part counts for, however short it is.
 const PART_BYTES: usize = 256;

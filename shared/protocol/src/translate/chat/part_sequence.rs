@@ -7,7 +7,7 @@
 use crate::translate::continuation::PendingState;
 use crate::translate::neutral_response::{PartStart, ResponseStep};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The part that a delta belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,8 +145,6 @@ pub(super) struct PartSequence {
     call_numbers: BTreeMap<usize, usize>,
     /// The state that comes with thinking.
     pub(super) state: PendingState,
-    /// The calls that were closed, because their arguments are whole or another part had to open.
-    closed_calls: BTreeSet<usize>,
     /// The states of calls. They are sealed when they are written, because a stream can repeat them.
     call_states: BTreeMap<usize, CallState>,
 }
@@ -182,7 +180,7 @@ impl PartSequence {
             self.append_delta(delta, emit_step);
             return self.open_next_parts(false, emit_step);
         }
-        if matches!(key, PartKey::Call(call) if self.closed_calls.contains(&call)) {
+        if matches!(key, PartKey::Call(call) if self.is_closed_call(call)) {
             return;
         }
         if let Some(part) = self.waiting_part(key) {
@@ -217,6 +215,12 @@ impl PartSequence {
     /// The position of a call among the waiting parts.
     fn waiting_index(&self, call: usize) -> Option<usize> {
         self.call_numbers.get(&call)?.checked_sub(self.opened_parts)
+    }
+
+    /// Whether a call that is not the open part has been open: its arguments are whole, or another part
+    /// had to open.
+    fn is_closed_call(&self, call: usize) -> bool {
+        self.call_numbers.get(&call).is_some_and(|number| *number < self.opened_parts)
     }
 
     /// Whether the arguments of a call are a whole object, so that no more of it can follow.
@@ -300,9 +304,6 @@ impl PartSequence {
     /// Closes the open part. A call without arguments gets an empty object.
     fn close_open_part(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         if let Some(open_part) = self.open_part.take() {
-            if let PartKey::Call(call) = open_part.key {
-                self.closed_calls.insert(call);
-            }
             if matches!(open_part.key, PartKey::Call(_)) && !open_part.arguments.has_started {
                 emit_step(ResponseStep::Delta("{}"));
             }
