@@ -10,12 +10,14 @@ use crate::attempt_error::to_error_fields;
 use crate::model_call::Metering;
 use crate::settle::PendingUsage;
 use baton_domain::cooldown_reason::CooldownReason;
-use baton_domain::health::{AccountHealth, after, after_complete_answer, after_good_start};
+use baton_domain::health::{
+    AccountHealth, after, after_all, after_complete_answer, after_good_start,
+};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
 use baton_protocol::meter::UpstreamFailure;
 use baton_protocol::rate_limit_headers::read_utilization;
-use baton_providers::classification::{classify_late_error, rest_after_silence};
+use baton_providers::classification::classify_late_error;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
@@ -205,14 +207,14 @@ impl PendingHealthUpdate {
 }
 
 impl RelayState {
-    /// Stores the effect of a failure on the account.
+    /// Stores the effects of a failure on the account, in one write.
     pub(crate) fn note_failure(
         &self,
         account: &AccountId,
-        effect: AccountEffect,
+        effects: Vec<AccountEffect>,
     ) -> PendingHealthUpdate {
         let now = self.store.clock().now();
-        self.note_health_change(account, move |health| after(health, &effect, now))
+        self.note_health_change(account, move |health| after_all(health, &effects, now))
     }
 
     /// Stores what the end of an answer shows about its account. An upstream that fails in the middle
@@ -241,13 +243,7 @@ impl RelayState {
             ObservedEnd::Cut => return PendingHealthUpdate::no_change(),
         };
         tracing::warn!(account_id = %account, "an answer failed after its beginning; {effect}");
-        self.note_failure(account, effect)
-    }
-
-    /// Stores that an attempt ended without an answer after the upstream had worked for long.
-    pub(crate) fn note_silence(&self, pending_usage: &PendingUsage) {
-        let effect = rest_after_silence(&pending_usage.health_model, self.store.clock().now());
-        self.note_failure(&pending_usage.account, effect);
+        self.note_failure(account, vec![effect])
     }
 
     /// Stores the good start of an answer for `model` and the utilization from its headers.

@@ -82,8 +82,7 @@ impl RelayState {
         };
         let (head, body) = response.into_parts();
         let until_first_byte = first_byte.saturating_duration_since(Instant::now());
-        let source = ResponseSource::new(body, until_first_byte, deadline, stop.clone())
-            .with_version(head.version);
+        let source = ResponseSource::new(body, until_first_byte, deadline, stop.clone());
         // Boxed, because the future is large.
         let buffer = self.buffer_response(request, response_plan, &call.model_call, head, source);
         Box::pin(buffer).await

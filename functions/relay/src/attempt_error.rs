@@ -157,10 +157,12 @@ impl AttemptError {
     pub(crate) fn can_hide_work(&self) -> bool {
         match self {
             Self::ErrorResponse { head, body, reading, .. } => {
-                // A page or a text comes from a proxy that lost its connection.
+                // A page, or JSON such as `{"message": …}`, comes from a proxy that lost its
+                // connection. Vendors name their errors or put them into `error`.
+                let error = ErrorFields::from_body(body);
                 let is_from_proxy =
-                    || head.status.is_server_error() && ErrorFields::from_body(body).is_silent();
-                let has_given_up = GIVEN_UP.contains(&head.status.as_u16()) || is_from_proxy();
+                    head.status.is_server_error() && !error.is_enveloped && !error.has_name();
+                let has_given_up = GIVEN_UP.contains(&head.status.as_u16()) || is_from_proxy;
                 reading.is_none() && has_given_up
             }
             Self::Timeout { is_called } | Self::Unreachable { is_called, .. } => *is_called,
@@ -308,7 +310,15 @@ impl AttemptError {
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
         };
-        if can_hide_work { request_end.cut_after(silence) } else { request_end }
+        match self {
+            Self::ShuttingDown { .. }
+            | Self::IncompleteResponse {
+                cause: IncompleteCause::DeadlinePassed | IncompleteCause::IdleTimeout,
+                ..
+            } => request_end.cut_by_baton(silence),
+            _ if can_hide_work => request_end.cut_after(silence),
+            _ => request_end,
+        }
     }
 }
 
@@ -404,6 +414,8 @@ mod tests {
             (answered(504, "{}"), true),
             (answered(502, "<html>Bad Gateway</html>"), true),
             (answered(503, "upstream connect error"), true),
+            (answered(502, r#"{"message":"Internal server error"}"#), true),
+            (answered(503, r#"{"object":"error","message":"m","type":"server_error"}"#), false),
             (answered(500, r#"{"error":{"message":"m"}}"#), false),
             (answered(429, ""), false),
             (AttemptError::UnusableResponse { reason: "", reading: reading() }, false),

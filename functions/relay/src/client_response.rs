@@ -163,8 +163,9 @@ impl RelayError {
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             format!(
-                "The requests of this key in progress already hold the {bytes} bytes of memory \
-                 that one key can use. Try again when one of them is complete."
+                "The requests of this key in progress, with their headers and buffers, already hold \
+                 the {bytes} bytes of memory that one key can use. Try again when one of them is \
+                 complete."
             ),
         )
     }

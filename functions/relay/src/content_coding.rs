@@ -35,6 +35,8 @@ const UNREADABLE: [&[u8]; 16] = [
 
 /// How gzip with its only method begins (RFC 1952, section 2.3.1). No text and no frame does.
 const GZIP_START: &[u8] = &[0x1f, 0x8b, 8];
+/// The number of first bytes that [`ContentCoding::of_answer`] needs.
+pub(crate) const CODING_BYTES: usize = GZIP_START.len();
 
 impl ContentCoding {
     /// Returns the coding of an answer with these headers that begins with `start`. The first bytes

@@ -27,8 +27,8 @@ use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::record::{RequestOutcome, TriedAccount};
 use baton_domain::sold_price::Seller;
-use baton_domain::verdict::{AccountEffect, RetryDecision, Verdict};
-use baton_providers::classification::classify;
+use baton_domain::verdict::{AccountEffect, CallFailure, RetryDecision, Verdict};
+use baton_providers::classification::{classify, rest_after_silence};
 use baton_runtime::upstream::CredentialStatus;
 use baton_store::PoolMember;
 use http::Response;
@@ -132,7 +132,7 @@ impl RelayState {
                         pending_usage,
                         error,
                     );
-                    let is_over = failed_attempt.is_last;
+                    let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient;
                     history.note(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
@@ -221,12 +221,16 @@ impl RelayState {
         let upstream_error = error.read_upstream_error(now);
         let id = &member.account.id;
         let token_version = pending_usage.token_version;
-        let mut verdict = classify(
-            &error.to_call_failure(&upstream_error),
-            &pending_usage.request_facts(),
-            now,
-            self.store.random_source().byte(),
-        );
+        let failure = error.to_call_failure(&upstream_error);
+        let facts = pending_usage.request_facts();
+        let mut verdict = classify(&failure, &facts, now, self.store.random_source().byte());
+        let is_used_up = used_up_reservation(&pending_usage, &error);
+        if is_used_up {
+            verdict.request = RetryDecision::ReturnToClient;
+        }
+        // An attempt that Baton itself ended shows nothing about the account.
+        let silence = (is_used_up && !matches!(failure, CallFailure::UnusableResponse))
+            .then(|| rest_after_silence(&facts, now));
         let is_first_refusal = history.refusals == 0;
         let is_stale = verdict.needs_token_renewal
             && !self.credential_checks.should_renew_token(id, token_version.unwrap_or_default());
@@ -239,7 +243,9 @@ impl RelayState {
             "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
         let health_update = match pending_usage.model_call.metering {
-            Metering::Metered => self.apply_verdict(member, history, &verdict, is_first_refusal),
+            Metering::Metered => {
+                self.apply_verdict(member, history, &verdict, silence, is_first_refusal)
+            }
             Metering::Free => PendingHealthUpdate::no_change(),
         };
         if verdict.needs_token_renewal {
@@ -260,24 +266,22 @@ impl RelayState {
         if verdict.request == RetryDecision::TryAnother {
             pending_usage.failed_attempts.clone_from(&history.failed_attempts);
         }
-        let is_used_up = used_up_reservation(&pending_usage, &error);
-        if is_used_up {
-            self.note_silence(&pending_usage);
-        }
-        let is_last = is_used_up || verdict.request == RetryDecision::ReturnToClient;
-        FailedAttempt { pending_usage, error, health_update, verdict, is_last }
+        FailedAttempt { pending_usage, error, health_update, verdict }
     }
 
-    /// Stores the effect of the failure on the account, as the verdict says.
+    /// Stores the effect of the failure on the account, as the verdict says, and that of its
+    /// `silence`.
     fn apply_verdict(
         &self,
         member: &PoolMember,
         history: &mut AttemptHistory,
         verdict: &Verdict,
+        silence: Option<AccountEffect>,
         is_first_refusal: bool,
     ) -> PendingHealthUpdate {
         let AccountEffect::Suspect { reason } = verdict.account else {
-            return self.note_failure(&member.account.id, verdict.account.clone());
+            let effects = [Some(verdict.account.clone()), silence].into_iter().flatten().collect();
+            return self.note_failure(&member.account.id, effects);
         };
         history.credential_checks.push(self.check_credential(member));
         if is_first_refusal && reason == CooldownReason::CredentialRefused {
@@ -410,8 +414,6 @@ struct FailedAttempt {
     error: AttemptError,
     health_update: PendingHealthUpdate,
     verdict: Verdict,
-    /// Whether no other account is tried.
-    is_last: bool,
 }
 
 /// Returns whether an attempt can have cost all that its request has reserved for its money limits.

@@ -427,8 +427,9 @@ impl MeteredBody {
         size: JobSize,
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<T, SourceEvent> {
-        let acquired = reader.workers.acquire_permits(reader.key, size);
+        let (acquired, since) = (reader.workers.acquire_permits(reader.key, size), Instant::now());
         let permits = reader.source.wait_for(acquired).await?;
+        self.leave_out(since.elapsed());
         let permits = permits.map_err(|_| SourceEvent::Aborted)?;
         let empty = Self {
             meter: UsageMeter::for_whole_body(),

@@ -21,14 +21,14 @@ use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
 use baton_protocol::response_form::check_whole_response;
 use baton_protocol::route::with_query;
-use baton_providers::headers::{add_messages_version, build_request_headers};
+use baton_providers::headers::{add_messages_version, build_request_headers, own_headers};
 use baton_providers::rules;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,9 +182,9 @@ impl RelayState {
         if let Some(cached) = self.model_lists.get(id, &url) {
             return Some(cached);
         }
-        let (account, no_headers) = (&member.account, HeaderMap::new());
+        let account = &member.account;
         let mut headers =
-            build_request_headers(account, &member.credential, &no_headers, "identity").ok()?;
+            build_request_headers(account, &member.credential, &own_headers(), "identity").ok()?;
         if rules(account.provider).model_list_form == Some(ApiFamily::Anthropic) {
             add_messages_version(&mut headers);
         }

@@ -16,6 +16,9 @@ const VISIBLE_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// seconds (nginx, `send_timeout`).
 const UNREAD_MAX: Duration = Duration::from_secs(5);
 
+/// How long the bytes last that arrived before an upstream closed its connection.
+const UNREAD_REST_MAX: Duration = Duration::from_mins(1);
+
 /// Returns whether an upstream that sent no output for so long can bill much more than its visible
 /// output.
 pub(crate) fn is_hidden_work(silence: Duration) -> bool {
@@ -34,8 +37,8 @@ pub(crate) struct OutputClock {
     left_out: Duration,
     /// When the upstream's bytes were last read.
     read_at: Option<Instant>,
-    /// Whether bytes of the upstream ever waited for longer than [`UNREAD_MAX`].
-    was_left_unread: bool,
+    /// When the last wait of the upstream's bytes for longer than [`UNREAD_MAX`] ended.
+    left_unread_at: Option<Instant>,
 }
 
 impl OutputClock {
@@ -53,7 +56,9 @@ impl OutputClock {
 
     /// Baton begins to read bytes of the upstream.
     pub(crate) fn begin_read(&mut self) {
-        self.was_left_unread |= self.read_at.is_some_and(|at| at.elapsed() > UNREAD_MAX);
+        if self.read_at.is_some_and(|at| at.elapsed() > UNREAD_MAX) {
+            self.left_unread_at = Some(Instant::now());
+        }
     }
 
     /// Baton has read what was there.
@@ -62,8 +67,9 @@ impl OutputClock {
     }
 
     /// Returns whether the upstream can have closed its connection because its bytes were not read.
+    /// The rest of them is still read before the end of the connection is noticed.
     pub(crate) fn was_left_unread(&self) -> bool {
-        self.was_left_unread
+        self.left_unread_at.is_some_and(|at| at.elapsed() < UNREAD_REST_MAX)
     }
 
     /// Leaves out the last `time`, in which Baton did not read because its memory was full.
@@ -132,7 +138,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_that_wait_for_the_client_are_noticed() {
         let mut clock = OutputClock::default();
-        for (waits, reads, expected) in [(5, 60, false), (4, 1, false), (6, 1, true), (0, 1, true)]
+        for (waits, reads, expected) in
+            [(5, 60, false), (4, 1, false), (6, 1, true), (0, 60, true), (0, 1, false)]
         {
             tokio::time::advance(Duration::from_secs(waits)).await;
             clock.begin_read();

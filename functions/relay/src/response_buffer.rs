@@ -2,6 +2,7 @@
 
 use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::body_workers::BodyWorkers;
+use crate::content_coding::CODING_BYTES;
 use crate::error_buffer::{ErrorBuffer, is_billable};
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
@@ -57,17 +58,19 @@ impl RelayState {
         }
         let form = DeclaredForm::new(&head, model_call.stream, response_plan.answer_protocol());
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
-        let start = source.peek().await;
+        let start = source.peek(CODING_BYTES).await;
         let mut metered_body =
-            MeteredBody::new(&head.headers, start, request.accepts_gzip(), transform);
+            MeteredBody::new(&head.headers, &start, request.accepts_gzip(), transform);
         metered_body.expect_choices(model_call.choices);
         if !metered_body.keeps_coding() {
             head.headers.remove(CONTENT_ENCODING);
         }
         if permit.is_err() && metered_body.is_stream() {
             // A stream waits for memory.
+            let since = Instant::now();
             let waiting = Box::pin(retry_for_memory(|| self.response_permit(key)));
             permit = source.wait_for(waiting).await.unwrap_or(permit);
+            metered_body.leave_out(since.elapsed());
         }
         let budget = BufferBudget::try_new(self, permit, &metered_body)?;
         let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };

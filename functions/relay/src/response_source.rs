@@ -3,12 +3,12 @@
 //! The meaning of the bytes does not matter here. Reading stops at the end of the answer, at a
 //! timeout, or when the answer is cut.
 
-use baton_runtime::upstream;
+use baton_runtime::upstream::UpstreamBody;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::Version;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -33,7 +33,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The body of an upstream's answer with its timers.
 pub(crate) struct ResponseSource {
-    body: upstream::UpstreamBody,
+    body: UpstreamBody,
     read_buffer: ReadBufferEstimate,
     idle_timeout: Duration,
     deadline: Instant,
@@ -44,15 +44,15 @@ pub(crate) struct ResponseSource {
     last_chunk_at: Instant,
     aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     keep_alive_timer: Option<Pin<Box<Sleep>>>,
-    /// The event that [`Self::peek`] has waited for.
-    peeked: Option<SourceEvent>,
+    /// The events that [`Self::peek`] has waited for.
+    peeked: VecDeque<SourceEvent>,
 }
 
 impl ResponseSource {
     /// Reads `body`. It can be silent for `idle_timeout`, lasts until `deadline` at most, and ends
     /// early when `abort` is cancelled.
     pub(crate) fn new(
-        body: upstream::UpstreamBody,
+        body: UpstreamBody,
         idle_timeout: Duration,
         deadline: Instant,
         abort: CancellationToken,
@@ -69,7 +69,7 @@ impl ResponseSource {
             last_chunk_at,
             aborted,
             keep_alive_timer: None,
-            peeked: None,
+            peeked: VecDeque::new(),
         }
     }
 
@@ -77,15 +77,6 @@ impl ResponseSource {
     pub(crate) fn with_keep_alives(self, needs_keep_alives: bool) -> Self {
         let keep_alive_timer = needs_keep_alives.then(|| Box::pin(sleep(KEEP_ALIVE_INTERVAL)));
         Self { keep_alive_timer, ..self }
-    }
-
-    /// Expects the buffers of a connection of this HTTP version.
-    pub(crate) fn with_version(self, version: Version) -> Self {
-        let bytes_max = match version {
-            Version::HTTP_2 => upstream::HTTP2_STREAM_BYTES as usize,
-            _ => HTTP1_BUFFER_BYTES_MAX,
-        };
-        Self { read_buffer: ReadBufferEstimate::new(bytes_max), ..self }
     }
 
     /// Returns the bytes to reserve before the next chunk is read: those that the HTTP library can
@@ -100,21 +91,31 @@ impl ResponseSource {
         self.read_buffer.bytes() > 0
     }
 
-    /// Waits for the next event and returns its bytes. [`Self::next`] returns the event again, and
-    /// only then its bytes count as having arrived.
-    pub(crate) async fn peek(&mut self) -> &[u8] {
+    /// Waits for `bytes` bytes and returns them, or less if the answer ends before. [`Self::next`]
+    /// returns them again, and only then they count as having arrived.
+    pub(crate) async fn peek(&mut self, bytes: usize) -> Bytes {
         let last_chunk_at = self.last_chunk_at;
-        let event = self.next().await;
-        self.last_chunk_at = last_chunk_at;
-        match self.peeked.insert(event) {
-            SourceEvent::Chunk(chunk) => chunk,
-            _ => &[],
+        let mut start = Bytes::new();
+        while start.len() < bytes {
+            match self.next().await {
+                SourceEvent::Chunk(chunk) if start.is_empty() => start = chunk,
+                SourceEvent::Chunk(chunk) => start = [start, chunk].concat().into(),
+                end_event => {
+                    self.peeked.push_back(end_event);
+                    break;
+                }
+            }
         }
+        self.last_chunk_at = last_chunk_at;
+        if !start.is_empty() {
+            self.peeked.push_front(SourceEvent::Chunk(start.clone()));
+        }
+        start
     }
 
     /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> SourceEvent {
-        if let Some(event) = self.peeked.take() {
+        if let Some(event) = self.peeked.pop_front() {
             self.last_chunk_at = Instant::now();
             return event;
         }
@@ -208,8 +209,8 @@ impl ResponseSource {
     /// function gives it one turn to hand over the next. Chunks that arrived together are thereby
     /// sent in one write instead of one write per event.
     pub(crate) async fn try_next(&mut self) -> Option<SourceEvent> {
-        if self.peeked.is_some() {
-            return self.peeked.take();
+        if let Some(event) = self.peeked.pop_front() {
+            return Some(event);
         }
         yield_to_other_tasks().await;
         let Some(frame) = self.body.frame().now_or_never() else {
@@ -337,7 +338,7 @@ mod tests {
         let frames = poll_fn(move |context| told.poll_recv(context));
         let frames =
             futures_util::StreamExt::map(frames, |chunk| Ok::<_, Infallible>(Frame::data(chunk)));
-        let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
+        let body = UpstreamBody::wrap(StreamBody::new(frames));
         let (idle_timeout, abort) = (Duration::from_secs(10), CancellationToken::new());
         ResponseSource::new(body, idle_timeout, Instant::now() + idle_timeout, abort)
     }
@@ -356,6 +357,34 @@ mod tests {
     async fn chunks_that_arrive_together_are_returned_together() {
         assert_eq!(burst(&mut source(100)).await, 100);
         assert_eq!(burst(&mut source(1)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn peeked_bytes_come_again() {
+        let frames = |parts: &[&'static str]| {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from_static(part.as_bytes()))))
+                .collect();
+            let body = UpstreamBody::wrap(StreamBody::new(futures_util::stream::iter(parts)));
+            let (idle_timeout, abort) = (Duration::from_secs(10), CancellationToken::new());
+            ResponseSource::new(body, idle_timeout, Instant::now() + idle_timeout, abort)
+        };
+        for (parts, peeked) in [
+            (&["", "a", "", "bc", "d"][..], "abc"),
+            (&["abcd", "e"], "abcd"),
+            (&["a"], "a"),
+            (&["", ""], ""),
+            (&[], ""),
+        ] {
+            let mut source = frames(parts);
+            assert_eq!(source.peek(3).await, peeked);
+            let mut all = Vec::new();
+            while let SourceEvent::Chunk(chunk) = source.next().await {
+                all.extend_from_slice(&chunk);
+            }
+            assert_eq!(all, parts.concat().as_bytes());
+        }
     }
 
     #[test]

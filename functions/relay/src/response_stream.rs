@@ -7,7 +7,7 @@ use crate::account_health::ObservedEnd;
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory, retry_for_memory};
+use crate::memory_budget::{MEMORY_TIMEOUT, MemoryLimitReached, StreamMemory, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
@@ -47,7 +47,9 @@ impl RelayState {
         let mut head = client_response::relayed_head(request, &response.buffered.head);
         let is_stream = response.buffered.metered_body.is_stream();
         let UpstreamResponse { pending_usage, buffered } = response;
-        let BufferedResponse { chunks, source, metered_body, permit, .. } = buffered;
+        let BufferedResponse { chunks, source, mut metered_body, permit, .. } = buffered;
+        // From here on, the client decides when the upstream is read.
+        metered_body.end_read();
         let (whole_permit, stream_permit) =
             if is_stream { (None, Some(permit)) } else { (Some(permit), None) };
         let memory = StreamMemory::new(
@@ -270,12 +272,16 @@ async fn update_memory(
     if memory.try_reserve(read_ahead, held_bytes).is_ok() {
         return Ok(true);
     }
-    if memory.hold(held_bytes).is_ok() || bytes <= PASSED_BYTES_MAX {
+    let limit_reached = memory.hold(held_bytes).err();
+    let Some(limit_reached) = limit_reached.filter(|_| bytes > PASSED_BYTES_MAX) else {
         return Ok(false);
-    }
+    };
+    let since = Instant::now();
     // The last events of many translated answers repeat the whole text at the same time. The future
     // is boxed, because few streams wait.
-    if Box::pin(retry_for_memory(|| memory.hold(held_bytes))).await.is_err() {
+    let held = Box::pin(retry_for_memory(|| memory.hold(held_bytes))).await;
+    leave_out_wait(metered_body, limit_reached, since);
+    if held.is_err() {
         chunks.clear();
         metered_body.note_gap();
         return Err(SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
@@ -284,21 +290,44 @@ async fn update_memory(
 }
 
 /// Reserves memory for the next chunk of a stream, so that streams whose clients do not read cannot
-/// fill the memory with buffers. If none is left, the stream waits. If none becomes free for
-/// [`MEMORY_TIMEOUT`], an event that need not be read passes unread. Returns why the answer ends if
-/// the memory that the stream holds already does not fit.
+/// fill the memory with buffers. Waits if none is left. Returns why the answer ends if the memory that
+/// the stream holds already does not fit.
 async fn reserve_memory(
     source: &mut ResponseSource,
     metered_body: &mut MeteredBody,
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     let (bytes, held_bytes) = (source.read_ahead_bytes(), metered_body.held_bytes());
-    if memory.try_reserve(bytes, held_bytes).is_ok() {
-        return None;
+    let limit_reached = memory.try_reserve(bytes, held_bytes).err()?;
+    let since = Instant::now();
+    // Boxed, because the future is large and few streams wait.
+    let end_event = Box::pin(wait_for_memory(source, metered_body, memory)).await;
+    leave_out_wait(metered_body, limit_reached, since);
+    end_event
+}
+
+/// Does not count the time since `since` as silence of the upstream, if other keys have caused the
+/// wait. A key that fills its own share could hide how long a model thought.
+fn leave_out_wait(
+    metered_body: &mut MeteredBody,
+    limit_reached: MemoryLimitReached,
+    since: Instant,
+) {
+    if limit_reached == MemoryLimitReached::Process {
+        metered_body.leave_out(since.elapsed());
     }
+}
+
+/// Waits for memory for the next chunk. If none becomes free for [`MEMORY_TIMEOUT`], an event that
+/// need not be read passes unread.
+async fn wait_for_memory(
+    source: &mut ResponseSource,
+    metered_body: &mut MeteredBody,
+    memory: &mut StreamMemory,
+) -> Option<SourceEvent> {
+    let (bytes, held_bytes) = (source.read_ahead_bytes(), metered_body.held_bytes());
     if memory.hold(held_bytes).is_ok() {
-        // Boxed, because the future is large and few streams wait.
-        let reserved = Box::pin(timeout(MEMORY_TIMEOUT, memory.reserve(bytes, held_bytes)));
+        let reserved = timeout(MEMORY_TIMEOUT, memory.reserve(bytes, held_bytes));
         match source.wait_for(reserved).await {
             Ok(Ok(reserved)) => {
                 return reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
@@ -312,16 +341,14 @@ async fn reserve_memory(
     let passes_unread = metered_body.pass_event_unread();
     let held_bytes = metered_body.held_bytes();
     let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
-    let reserved = Box::pin(memory.reserve(bytes, held_bytes));
-    match source.wait_for(reserved).await {
+    match source.wait_for(memory.reserve(bytes, held_bytes)).await {
         Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL)),
         Err(end_event) => Some(end_event),
     }
 }
 
-/// Reserves memory and reads on; see [`read_chunks`]. The wait for memory does not count as time in
-/// which the upstream sends nothing. The time in which the client does not read counts, because it
-/// could hide how long a model thought.
+/// Reserves memory and reads on; see [`read_chunks`]. The time in which the client does not read
+/// counts as silence of the upstream, because it could hide how long a model thought.
 async fn read_on(
     reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
@@ -329,9 +356,7 @@ async fn read_on(
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     if metered_body.is_stream() {
-        let since = Instant::now();
         let end_event = reserve_memory(reader.source, metered_body, memory).await;
-        metered_body.leave_out(since.elapsed());
         if end_event.is_some() {
             return end_event;
         }

@@ -56,6 +56,9 @@ pub struct AccountHealth {
     /// the name that 0.1.0 used.
     #[serde(default, rename = "strikes")]
     pub recent_failures: Vec<Timestamp>,
+    /// How long the circuit was open before the current answers, of which none is complete yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_open_seconds: Option<u32>,
     /// How much of the upstream's limits is used. Stored under the name that 0.1.0 used.
     #[serde(default, rename = "utilisation")]
     pub utilization: UpstreamUtilization,
@@ -264,6 +267,13 @@ impl AccountHealth {
     fn with(&self, state: HealthState) -> Self {
         Self { state, ..self.clone() }
     }
+
+    /// How long the circuit was open a short time ago, if no answer has been complete since.
+    fn unconfirmed_open_seconds(&self, now: Timestamp) -> Option<u32> {
+        let window = SignedDuration::from_secs(OPEN_SECONDS_MAX.into());
+        let was_open = self.out_until.is_some_and(|until| now.duration_since(until) < window);
+        self.last_open_seconds.filter(|_| was_open)
+    }
 }
 
 impl Cooldown {
@@ -306,6 +316,17 @@ impl Cooldown {
 /// Whether `model` belongs to `family`, which must be one of the words of its id.
 fn is_of(family: &str, model: &str) -> bool {
     model.split(['-', '.', '/', ':', '@']).any(|word| word.eq_ignore_ascii_case(family))
+}
+
+/// The health after a failure with these `effects`.
+pub fn after_all(
+    health: &AccountHealth,
+    effects: &[AccountEffect],
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    effects.iter().fold(None, |changed, effect| {
+        after(changed.as_ref().unwrap_or(health), effect, now).or(changed)
+    })
 }
 
 /// The health after a failure with this `effect`.
@@ -487,39 +508,47 @@ fn after_server_error(
     reason: CooldownReason,
     now: Timestamp,
 ) -> Option<AccountHealth> {
-    let seconds = match (&health.state, health.overall(now)) {
-        // A failed probe, reported by the probe itself or noticed by another request.
-        (HealthState::Open { until, seconds, .. }, _) if *until <= now => {
-            seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
-        }
+    // A failed probe, reported by the probe itself or noticed by another request, or a failure behind
+    // a good start.
+    let last_seconds = match (&health.state, health.overall(now)) {
+        (HealthState::Open { until, seconds, .. }, _) if *until <= now => Some(*seconds),
         (_, AccountAvailability::Cooling { .. } | AccountAvailability::AuthFailed { .. }) => {
             return None;
         }
-        _ => {
-            let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
-            let mut recent_failures: Vec<_> =
-                health.recent_failures.iter().copied().filter(recent).collect();
-            recent_failures.push(now);
-            if recent_failures.len() < FAILURES_MAX {
-                return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
-            }
-            OPEN_SECONDS_MIN
+        _ => health.unconfirmed_open_seconds(now),
+    };
+    let seconds = if let Some(seconds) = last_seconds {
+        seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
+    } else {
+        let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
+        let mut recent_failures: Vec<_> =
+            health.recent_failures.iter().copied().filter(recent).collect();
+        recent_failures.push(now);
+        if recent_failures.len() < FAILURES_MAX {
+            return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
         }
+        OPEN_SECONDS_MIN
     };
     let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
     let until = until.unwrap_or(Timestamp::MAX);
     let open = HealthState::Open { until, seconds, reason, probe_until: None };
-    Some(AccountHealth { recent_failures: Vec::new(), ..health.with(open) })
+    let after = health.with(open);
+    Some(AccountHealth { recent_failures: Vec::new(), last_open_seconds: None, ..after })
 }
 
 /// The health after an answer that was complete. `None` if nothing counted against the account.
 pub fn after_complete_answer(health: &AccountHealth) -> Option<AccountHealth> {
-    let has_failures = !health.recent_failures.is_empty();
-    has_failures.then(|| AccountHealth { recent_failures: Vec::new(), ..health.clone() })
+    let has_failures = !health.recent_failures.is_empty() || health.last_open_seconds.is_some();
+    has_failures.then(|| AccountHealth {
+        recent_failures: Vec::new(),
+        last_open_seconds: None,
+        ..health.clone()
+    })
 }
 
 /// The health after the good start of an answer for `model` with this `utilization`. Earlier failures
-/// count until an answer is complete, because it can still fail.
+/// count until an answer is complete, because it can still fail. If they had opened the circuit, the
+/// next failure opens it again, for longer.
 pub fn after_good_start(
     health: &AccountHealth,
     model: &str,
@@ -528,7 +557,10 @@ pub fn after_good_start(
 ) -> Option<AccountHealth> {
     let mut after = health.clone();
     match &health.state {
-        HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
+        HealthState::Open { until, seconds, .. } if *until <= now => {
+            after.state = HealthState::Ready;
+            after.last_open_seconds = Some(*seconds);
+        }
         // Only a successful answer shows that the operator has solved the problem.
         HealthState::Cooling(cooldown)
             if cooldown.until <= now && cooldown.reason.needs_operator() =>
@@ -537,7 +569,10 @@ pub fn after_good_start(
         }
         _ => {}
     }
-    if health.models.get(model).is_some_and(|cooldown| cooldown.is_estimated) {
+    // An account that was silent for long also answers other requests.
+    let ends_with_success =
+        |rest: &Cooldown| rest.is_estimated && rest.reason != CooldownReason::TimedOut;
+    if health.models.get(model).is_some_and(ends_with_success) {
         after.models.remove(model);
     }
     if utilization.is_news_after(health.utilization) {

@@ -129,9 +129,9 @@ pub fn classify_late_error(
 
 /// The effect of an attempt that ended without an answer after the upstream had worked for long. The
 /// client's next try goes to another account, if there is one.
-pub fn rest_after_silence(model: &str, now: Timestamp) -> AccountEffect {
-    let scope = CooldownScope::Model(model.to_owned());
-    cool_until(scope, seconds_after(now, SILENCE_SECONDS), CooldownReason::TimedOut, true)
+pub fn rest_after_silence(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
+    let until = seconds_after(now, SILENCE_SECONDS);
+    cool_until(feature_scope(facts), until, CooldownReason::TimedOut, true)
 }
 
 /// The effect of a confirmed suspicion: a free call with the credential has failed with this
@@ -300,8 +300,8 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
 /// An estimated cooldown. Clients choose models and features, so the account is still used if no
 /// other is left.
 fn cool_model(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
-    let scope = if facts.is_fast { CooldownScope::Fast } else { model_scope(facts) };
-    cool_until(scope, seconds_after(now, FORBIDDEN_SECONDS), CooldownReason::ModelUnavailable, true)
+    let until = seconds_after(now, FORBIDDEN_SECONDS);
+    cool_until(feature_scope(facts), until, CooldownReason::ModelUnavailable, true)
 }
 
 fn account_unavailable(
@@ -348,6 +348,11 @@ fn cool_unpaid_account(
 /// The requests for the model in the tier of this request.
 fn model_scope(facts: &RequestFacts<'_>) -> CooldownScope {
     CooldownScope::Model(facts.tier.model_key(facts.model).into_owned())
+}
+
+/// As [`model_scope`], or all fast requests if this is one.
+fn feature_scope(facts: &RequestFacts<'_>) -> CooldownScope {
+    if facts.is_fast { CooldownScope::Fast } else { model_scope(facts) }
 }
 
 /// Whether the request alone is larger than the limit: the message names a limit of tokens that is

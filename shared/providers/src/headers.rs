@@ -4,13 +4,17 @@ use crate::rules;
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::secret::Secret;
 use baton_protocol::headers::{add_beta, to_upstream};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, InvalidHeaderValue};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, InvalidHeaderValue, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header without which Anthropic's API refuses a request, and the value that Baton sends if the
 /// client named no version.
 const MESSAGES_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const MESSAGES_VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// How Baton names itself in requests of its own.
+const OWN_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION")));
 
 /// Adds the version that Anthropic's API requires, unless the client named one.
 pub fn add_messages_version(headers: &mut HeaderMap) {
@@ -20,6 +24,12 @@ pub fn add_messages_version(headers: &mut HeaderMap) {
 /// Removes the version, which Bedrock takes from the body.
 pub(crate) fn remove_messages_version(headers: &mut HeaderMap) {
     headers.remove(MESSAGES_VERSION);
+}
+
+/// Returns the headers of a request that Baton makes on its own. Firewalls refuse requests that do not
+/// say what sends them.
+pub fn own_headers() -> HeaderMap {
+    HeaderMap::from_iter([(USER_AGENT, OWN_USER_AGENT)])
 }
 
 /// Builds the headers for the account's upstream: the client's headers without those that belong to

@@ -1,6 +1,6 @@
 //! Free calls that show whether an upstream accepts a credential.
 
-use crate::headers::add_messages_version;
+use crate::headers::{add_messages_version, own_headers};
 use baton_domain::account::Account;
 use baton_domain::health::ProbeCall;
 use bytes::Bytes;
@@ -30,12 +30,12 @@ pub struct ProbeRequest {
 impl ProbeRequest {
     pub(crate) fn get(path: &str) -> Self {
         let (method, path) = (Method::GET, path.to_owned());
-        Self { method, path, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { method, path, headers: own_headers(), body: Bytes::new() }
     }
 
     pub(crate) fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let headers = HeaderMap::from_iter([json]);
+        let mut headers = own_headers();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Self { method: Method::POST, path: path.into(), headers, body: body.into() }
     }
 

@@ -42,7 +42,8 @@ async fn model_list_does_not_depend_on_headers_of_clients() {
     let list = ClientResponse::to(request.header("anthropic-beta", "first-2026")).await.ok();
     let called = system.upstream.last().request;
     assert_eq!(called.path(), "/v1/models");
-    for name in ["x-request-id", "x-custom", "anthropic-beta", "user-agent", "accept"] {
+    assert!(called.header("user-agent").is_some_and(|value| value.starts_with("baton/")));
+    for name in ["x-request-id", "x-custom", "anthropic-beta", "accept"] {
         assert!(called.header(name).is_none_or(|value| value == "*/*"), "{name}");
     }
     let calls = system.upstream.exchanges().len();

@@ -146,9 +146,17 @@ fn failed_probe_doubles_the_open_time() {
         end += 1 + seconds;
     }
     let claimed = probing(&health, at(end)).unwrap();
-    let closed =
+    let begun =
         after_good_start(&claimed, OPUS, UpstreamUtilization::default(), at(end + 1)).unwrap();
+    assert_eq!(begun.overall(at(end + 1)), AccountAvailability::Ready);
+    let broken = after(&begun, &failure(), at(end + 2)).unwrap();
+    assert_eq!(out_until(&broken, end + 2), Some(end + 302), "one more failure is enough");
+    let later = after(&begun, &failure(), at(end + 400)).unwrap();
+    assert_eq!(out_until(&later, end + 400), None, "the outage is long over");
+    let closed = after_complete_answer(&begun).unwrap();
     assert_eq!(closed, AccountHealth { out_until: Some(at(end)), ..AccountHealth::default() });
+    let one = after(&closed, &failure(), at(end + 2)).unwrap();
+    assert_eq!(out_until(&one, end + 2), None);
     let limited = after(&claimed, &cool(end + 5), at(end + 1)).unwrap();
     assert_eq!(out_until(&limited, end + 1), Some(end + 5), "the probe found something else");
 }
@@ -202,6 +210,21 @@ fn model_and_fast_mode_cool_alone() {
         fast.availability("claude-haiku-5-5", true, RequestTier::Standard, at(2)),
         AccountAvailability::Cooling { .. }
     ));
+}
+
+/// Other requests for the model succeed meanwhile.
+#[test]
+fn success_does_not_end_the_rest_after_a_silence() {
+    let scope = CooldownScope::Model(OPUS.to_owned());
+    let silence = resting(scope, 60, CooldownReason::TimedOut, true);
+    let both = [failure(), silence];
+    let health = after_all(&AccountHealth::default(), &both, at(0)).unwrap();
+    assert_eq!(health.recent_failures, [at(0)]);
+    let begun = after_good_start(&health, OPUS, UpstreamUtilization::default(), at(1));
+    let begun = begun.unwrap_or(health);
+    let availability = begun.availability(OPUS, false, RequestTier::Standard, at(1));
+    assert!(matches!(availability, AccountAvailability::Cooling { .. }));
+    assert_eq!(after_all(&begun, &both[1..], at(0)), None, "known");
 }
 
 #[test]

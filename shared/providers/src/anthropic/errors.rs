@@ -84,14 +84,16 @@ fn unavailable_account(
 
 /// Whether a message can contain a text of the client. Anthropic begins the errors of a field with
 /// its name, also with one that the client invented (`x: Extra inputs are not permitted`,
-/// anthropics/claude-code #14135), and puts other texts in quotes. A time has a colon too.
+/// anthropics/claude-code #14135), and puts other texts in quotes. A time and an address have a colon
+/// too.
 fn repeats_client(message: &str) -> bool {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
     let bytes = message.as_bytes();
     bytes.iter().enumerate().any(|(index, byte)| match byte {
         b':' => {
             let before = index.checked_sub(1).and_then(|before| bytes.get(before));
-            !(is_digit(before) && is_digit(bytes.get(index + 1)))
+            let after = &bytes[index + 1..];
+            !(is_digit(before) && is_digit(after.first()) || after.starts_with(b"//"))
         }
         b'"' | b'`' => true,
         _ => false,

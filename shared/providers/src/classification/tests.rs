@@ -511,3 +511,17 @@ fn deep_and_malformed_bodies_have_no_error_fields() {
         assert_eq!(ErrorFields::from_body(body.as_bytes()), ErrorFields::default());
     }
 }
+
+/// A tier that is slow by design says nothing about the others.
+#[test]
+fn silence_rests_only_the_tier_of_the_request() {
+    let scope = |facts: RequestFacts<'_>| match rest_after_silence(&facts, now()) {
+        AccountEffect::Cooldown { scope, .. } => scope,
+        effect => panic!("{effect:?}"),
+    };
+    let usual = || facts(OpenaiCompatible);
+    assert_eq!(scope(usual()), CooldownScope::Model(MODEL.to_owned()));
+    let flex = RequestFacts { tier: RequestTier::Flex, ..usual() };
+    assert_eq!(scope(flex), CooldownScope::Model(format!("{MODEL} (flex)")));
+    assert_eq!(scope(RequestFacts { is_fast: true, ..usual() }), CooldownScope::Fast);
+}

@@ -1,4 +1,8 @@
-//! The only module that calls upstreams: HTTPS requests over shared connections.
+//! The only module that calls upstreams: HTTPS requests over connections that are reused.
+//!
+//! They use HTTP/1.1, with one request at a time on a connection. Over HTTP/2, all accounts and keys
+//! of a vendor would share one connection: the stream after the vendor's maximum (often 100) waits
+//! until another ends, and a connection that hangs fails every request (hyperium/hyper#3623).
 //!
 //! It does not follow redirects, does not take a proxy from the environment and does not decompress
 //! answers. It refuses to connect to addresses that are not public, unless the operator allows
@@ -34,12 +38,6 @@ pub type UpstreamBody = reqwest::Body;
 
 /// The largest answer to a free call, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-
-/// The bytes of one HTTP/2 answer that an upstream can send before they are read.
-pub const HTTP2_STREAM_BYTES: u32 = 128 * 1024;
-/// The same for all answers of a connection. It is enough for 256 answers, so that answers that
-/// nobody reads do not stop the others.
-const HTTP2_CONNECTION_BYTES: u32 = 256 * HTTP2_STREAM_BYTES;
 
 /// The number of proxies whose clients are kept with their connections.
 const PROXIES_MAX: usize = 256;
@@ -258,8 +256,7 @@ fn client(
         .referer(false)
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
-        .http2_initial_stream_window_size(HTTP2_STREAM_BYTES)
-        .http2_initial_connection_window_size(HTTP2_CONNECTION_BYTES)
+        .http1_only()
         .pool_max_idle_per_host(1024);
     builder = builder.dns_resolver(Arc::new(FilteringResolver { allow_private }));
     if let Some(proxy) = proxy {
@@ -317,6 +314,31 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    /// Servers choose HTTP/2 where a client offers it.
+    #[tokio::test]
+    async fn only_http_1_is_offered_to_upstreams() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("https://{}/v1/messages", listener.local_addr().unwrap());
+        let hello = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut hello = vec![0; 4096];
+            let bytes = connection.read(&mut hello).await.unwrap();
+            hello.truncate(bytes);
+            hello
+        });
+        let settings = Settings::from_lookup(|_| None).unwrap_or_else(|bad| panic!("{bad}"));
+        let upstream = UpstreamClient::new(&settings.timers, true).unwrap();
+        let address = UpstreamAddress::from(url.as_str());
+        let call = upstream.call(Method::GET, &address, HeaderMap::new(), Bytes::new()).await;
+        assert!(call.is_err(), "the server ends the handshake");
+        let hello = hello.await.unwrap();
+        let offers = |name: &[u8]| hello.windows(name.len()).any(|part| part == name);
+        assert_eq!((offers(b"\x08http/1.1"), offers(b"\x02h2")), (true, false));
+    }
 
     #[test]
     fn error_message_does_not_repeat_the_credential() {
