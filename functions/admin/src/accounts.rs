@@ -137,7 +137,7 @@ impl Resource for Account {
         extra: &AccountEdit,
     ) -> ApiResult<()> {
         if extra.is_another_upstream {
-            state.reset_health(&stored.value.id).await?;
+            state.reset_replaced_health(&stored.value.id).await?;
         }
         Ok(())
     }

@@ -252,13 +252,26 @@ fn proves_recovery(health: &AccountHealth) -> bool {
 impl AdminState {
     /// Clears the account's health, except for the utilization.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
+        self.replace_health(id, AccountHealth::reset).await
+    }
+
+    /// Clears the account's health after its credential, address or proxy was replaced.
+    pub(crate) async fn reset_replaced_health(&self, id: &AccountId) -> Result<(), StoreError> {
+        self.replace_health(id, AccountHealth::replaced).await
+    }
+
+    async fn replace_health(
+        &self,
+        id: &AccountId,
+        replacement: impl Fn(&AccountHealth, Timestamp) -> AccountHealth,
+    ) -> Result<(), StoreError> {
         self.store.health.read_health(std::slice::from_ref(id)).await?;
         let now = self.store.clock().now();
-        let blank = |health: &AccountHealth| {
-            let after = health.reset(now);
+        let change = |health: &AccountHealth| {
+            let after = replacement(health, now);
             (after != *health).then_some(after)
         };
-        self.store.health.change_health(id, blank).await
+        self.store.health.change_health(id, change).await
     }
 
     /// Checks with free calls whether the account's upstream accepts the credential.

@@ -133,7 +133,7 @@ fn price_fields() -> Vec<FieldSpec> {
 }
 
 /// The fields of what is stated about a model.
-const STATEMENTS: [(&str, &str); 20] = [
+const STATEMENTS: [(&str, &str); 21] = [
     ("capabilities.images", "Images in prompts"),
     ("capabilities.pdf", "PDF documents in prompts"),
     ("capabilities.audio", "Audio in prompts"),
@@ -154,6 +154,7 @@ const STATEMENTS: [(&str, &str); 20] = [
     ("capabilities.chat_completions", "Chat Completions"),
     ("capabilities.web_search", "Web search"),
     ("capabilities.computer_use", "Computer use"),
+    ("capabilities.stream_options", "Stream options"),
 ];
 
 /// What is stated about a model: what it accepts, and what not.

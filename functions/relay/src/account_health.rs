@@ -14,6 +14,7 @@ use baton_domain::health::{
     AccountHealth, after, after_all, after_complete_answer, after_good_start,
 };
 use baton_domain::id::AccountId;
+use baton_domain::secret::Secret;
 use baton_domain::verdict::AccountEffect;
 use baton_protocol::meter::UpstreamFailure;
 use baton_protocol::rate_limit_headers::read_utilization;
@@ -23,6 +24,7 @@ use baton_runtime::upstream::{
 };
 use baton_store::{PoolMember, RelayStores};
 use http::HeaderMap;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,9 +49,15 @@ pub(crate) struct CredentialChecks(Arc<Mutex<CheckCache>>);
 
 #[derive(Default)]
 struct CheckCache {
-    by_account: HashMap<AccountId, (Instant, CheckOutcome)>,
+    by_account: HashMap<AccountId, RecentCheck>,
     /// The token for which a renewal was last requested, and when.
     renewal_requests: HashMap<AccountId, (Instant, u64)>,
+}
+
+struct RecentCheck {
+    started: Instant,
+    credential: Secret,
+    outcome: CheckOutcome,
 }
 
 type CheckOutcome = watch::Receiver<Option<CredentialStatus>>;
@@ -92,18 +100,25 @@ impl CredentialChecks {
 }
 
 impl RelayState {
-    /// Starts a credential probe, or returns a recent one. Its result is stored in the account's
-    /// health.
-    pub(crate) fn check_credential(&self, member: &PoolMember) -> PendingCheck {
+    /// Starts a credential probe after a call that began at `called_at`, or returns a recent one. Its
+    /// result is stored in the account's health.
+    pub(crate) fn check_credential(
+        &self,
+        member: &PoolMember,
+        called_at: Timestamp,
+    ) -> PendingCheck {
         let mut checks = self.credential_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, now) = (member.account.id.clone(), Instant::now());
-        if let Some((started, outcome)) = checks.by_account.get(&id)
-            && now - *started < CHECK_RESULT_TTL
+        let credential = &member.credential;
+        if let Some(recent) = checks.by_account.get(&id)
+            && now - recent.started < CHECK_RESULT_TTL
+            && recent.credential.expose() == credential.expose()
         {
-            return PendingCheck(outcome.clone());
+            return PendingCheck(recent.outcome.clone());
         }
         let (sender, outcome) = watch::channel(None);
-        checks.by_account.insert(id, (now, outcome.clone()));
+        let (credential, shared) = (credential.clone(), outcome.clone());
+        checks.by_account.insert(id, RecentCheck { started: now, credential, outcome: shared });
         let Ok(upstream) = self.upstream.with_proxy(member.proxy.as_ref()) else {
             sender.send_replace(Some(CredentialStatus::Unknown));
             return PendingCheck(outcome);
@@ -114,6 +129,7 @@ impl RelayState {
             signer: self.signer.clone(),
             account: member.account.clone(),
             credential: member.credential.clone(),
+            called_at,
         };
         let probe = async move {
             let credential_status = check.run_probe().await;
@@ -131,6 +147,7 @@ impl RelayState {
         &self,
         member: &PoolMember,
         credential_check: PendingCheck,
+        called_at: Timestamp,
     ) -> PendingHealthUpdate {
         let (store, id) = (self.store.clone(), member.account.id.clone());
         let deadline = Instant::now() + CHECK_TIMEOUT;
@@ -140,7 +157,9 @@ impl RelayState {
             }
             let now = store.clock().now();
             let effect = AccountEffect::CountFailure { reason: CooldownReason::CredentialRefused };
-            let change = |health: &AccountHealth| after(health, &effect, now);
+            let change = |health: &AccountHealth| {
+                health.is_about(called_at).then(|| after(health, &effect, now)).flatten()
+            };
             if let Err(error) = store.health.change_health(&id, change).await {
                 tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
@@ -164,12 +183,14 @@ struct CredentialCheck {
     upstream: UpstreamClient,
     signer: RequestSigner,
     account: baton_domain::account::Account,
-    credential: baton_domain::secret::Secret,
+    credential: Secret,
+    /// When the call began that was refused.
+    called_at: Timestamp,
 }
 
 impl CredentialCheck {
     async fn run_probe(self) -> CredentialStatus {
-        let Self { store, upstream, signer, account, credential } = &self;
+        let Self { store, upstream, signer, account, credential, called_at } = &self;
         let bits = store.random_source().bits();
         let subject = CredentialProbe { upstream, signer, account, credential, bits };
         let (health, now) = (store.health.get(&account.id), store.clock().now());
@@ -179,7 +200,9 @@ impl CredentialCheck {
             account_id = %account.id, %credential_status,
             "checked a credential with a free call: {message}"
         );
-        let change = |health: &AccountHealth| outcome.apply_to_health(health, now);
+        let change = |health: &AccountHealth| {
+            health.is_about(*called_at).then(|| outcome.apply_to_health(health, now)).flatten()
+        };
         if let Err(error) = store.health.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
                  {error}");
@@ -207,14 +230,17 @@ impl PendingHealthUpdate {
 }
 
 impl RelayState {
-    /// Stores the effects of a failure on the account, in one write.
+    /// Stores the effects of a failure on the account, in one write. The call began at `called_at`.
     pub(crate) fn note_failure(
         &self,
         account: &AccountId,
         effects: Vec<AccountEffect>,
+        called_at: Timestamp,
     ) -> PendingHealthUpdate {
         let now = self.store.clock().now();
-        self.note_health_change(account, move |health| after_all(health, &effects, now))
+        self.note_health_change(account, move |health| {
+            health.is_about(called_at).then(|| after_all(health, &effects, now)).flatten()
+        })
     }
 
     /// Stores what the end of an answer shows about its account. An upstream that fails in the middle
@@ -243,7 +269,7 @@ impl RelayState {
             ObservedEnd::Cut => return PendingHealthUpdate::no_change(),
         };
         tracing::warn!(account_id = %account, "an answer failed after its beginning; {effect}");
-        self.note_failure(account, vec![effect])
+        self.note_failure(account, vec![effect], pending_usage.model_call.at)
     }
 
     /// Stores the good start of an answer for `model` and the utilization from its headers.

@@ -11,6 +11,7 @@ use crate::client_response::RelayError;
 use crate::cost_bound::{CostBound, PricedRequest};
 use crate::model_call::ReservedCost;
 use crate::{RelayState, RequestContext};
+use baton_domain::cost_factors::CostFactors;
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
 use baton_domain::key::Key;
@@ -38,7 +39,7 @@ pub(crate) struct RequestReservation {
     effective_limits: EffectiveLimits,
     id: RequestId,
     reservation: Reservation,
-    can_read_more: bool,
+    cost_factors: CostFactors,
     counters: AdmissionCounters,
 }
 
@@ -50,7 +51,9 @@ impl RequestReservation {
             reserved_usd: Some(*estimate),
             permitted_usd: Some(*estimate + *unreserved),
             has_money_limit: self.effective_limits.has_money(),
-            can_read_more: self.can_read_more,
+            can_read_more: self.cost_factors.can_read_more(),
+            prompt_tokens: self.cost_factors.prompt_tokens,
+            predicted_tokens: self.cost_factors.predicted_tokens,
             shared_limits: shared_limits.clone(),
         }
     }
@@ -121,12 +124,11 @@ impl RelayState {
                         self.spawn_counter_read(&effective_limits, request.at),
                     ),
                 };
-                let can_read_more = own.can_read_more();
                 Ok(Some(RequestReservation {
                     effective_limits,
                     id,
                     reservation,
-                    can_read_more,
+                    cost_factors: own,
                     counters,
                 }))
             }

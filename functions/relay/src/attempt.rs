@@ -12,7 +12,7 @@ use baton_domain::account::CredentialKind;
 use baton_providers::conversion::ConversionPlan;
 use baton_runtime::upstream::AwsAccess;
 use baton_store::PoolMember;
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 /// The account and the model that are called.
@@ -80,11 +80,56 @@ impl RelayState {
             result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout { is_called: true }))?,
             () = stop.cancelled() => return Err(AttemptError::ShuttingDown { reading: Box::new(None) }),
         };
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        bound_headers(&mut head.headers);
         let until_first_byte = first_byte.saturating_duration_since(Instant::now());
         let source = ResponseSource::new(body, until_first_byte, deadline, stop.clone());
         // Boxed, because the future is large.
         let buffer = self.buffer_response(request, response_plan, &call.model_call, head, source);
         Box::pin(buffer).await
+    }
+}
+
+/// The most bytes of an answer's head that are kept. Baton's own heads have the same bound.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// A head up to this length shares the memory of the connection's first buffer.
+const SHARED_HEAD_BYTES: usize = 8 * 1024;
+
+/// Copies the fields of a long head, which would otherwise keep the whole buffer in which they were
+/// read, up to [`HEAD_BYTES_MAX`].
+fn bound_headers(headers: &mut HeaderMap) {
+    let length = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len();
+    let bytes: usize = headers.iter().map(|(name, value)| length(name, value)).sum();
+    if bytes <= SHARED_HEAD_BYTES {
+        return;
+    }
+    let (mut kept, mut bytes) = (HeaderMap::new(), 0);
+    for (name, value) in headers.iter() {
+        bytes += length(name, value);
+        if bytes <= HEAD_BYTES_MAX
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            kept.append(name, value);
+        }
+    }
+    *headers = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_heads_are_cut() {
+        let name =
+            |number: usize| HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
+        let value = HeaderValue::from_bytes(&[b'v'; 4000]).unwrap();
+        for (fields, expected) in [(1, 1), (3, 3), (16, 16), (95, 16)] {
+            let mut headers: HeaderMap =
+                (0..fields).map(|number| (name(number), value.clone())).collect();
+            bound_headers(&mut headers);
+            assert_eq!(headers.len(), expected);
+            assert!(headers.values().all(|kept| kept == value));
+        }
     }
 }

@@ -185,6 +185,15 @@ impl AttemptError {
         self
     }
 
+    /// Notes that the upstream bills the request that it refused. The prompt counts as that of a
+    /// stream that was cut before its first event.
+    pub(crate) fn with_billed_refusal(mut self, request_bytes: u64) -> Self {
+        if let Self::ErrorResponse { reading, .. } = &mut self {
+            **reading = Some(UsageMeter::for_stream().finish(request_bytes));
+        }
+        self
+    }
+
     /// Reads the upstream's error for the verdict.
     pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
         let (status, head, error, reading) = match self {
@@ -316,6 +325,10 @@ impl AttemptError {
                 cause: IncompleteCause::DeadlinePassed | IncompleteCause::IdleTimeout,
                 ..
             } => request_end.cut_by_baton(silence),
+            // Only an error that was billed without a report has no usage.
+            Self::ErrorResponse { .. } if request_end.reading.is_some() => {
+                request_end.cut_by_baton(Duration::ZERO)
+            }
             _ if can_hide_work => request_end.cut_after(silence),
             _ => request_end,
         }
@@ -389,6 +402,24 @@ impl fmt::Display for AttemptError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn billed_refusal_costs_its_prompt() {
+        let refusal = || AttemptError::ErrorResponse {
+            head: Box::new(Response::builder().status(400).body(()).unwrap().into_parts().0),
+            body: Bytes::new(),
+            client_response: None,
+            reading: Box::new(None),
+            permit: None,
+        };
+        let end = refusal().take_request_end(100, Duration::ZERO);
+        assert!(end.reading.is_none() && !end.is_cut_by_baton);
+        let end = refusal().with_billed_refusal(100).take_request_end(100, Duration::ZERO);
+        assert!(end.is_cut_by_baton && !end.is_cut_in_silence);
+        let reading = end.reading.unwrap();
+        assert!(reading.usage.estimated && reading.usage.tokens.input > 0);
+        assert_eq!((reading.tokens_max.input, reading.tokens_max.output), (100, 0));
+    }
 
     /// An upstream that works on a request for long can bill it, whoever gives up then.
     #[test]

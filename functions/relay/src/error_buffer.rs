@@ -7,8 +7,10 @@ use crate::metered_body::{MeteredBody, ResponseReader};
 use crate::model_call::ModelCall;
 use crate::response_conversion::ResponsePlan;
 use crate::response_source::{ResponseSource, SourceEvent};
+use baton_domain::verdict::ErrorFields;
 use baton_protocol::gzip::GzipDecoder;
 use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
+use baton_providers::classification::bills_refusal;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::response::Parts;
@@ -164,9 +166,14 @@ impl ErrorBuffer {
         let (body, permit) = self.decompress(&mut head.headers);
         let mut meter = UsageMeter::for_whole_body();
         meter.observe(&body);
-        response_plan
-            .into_attempt_error(head, body, permit)
-            .with_reading(meter.finish(request_bytes))
+        let reading = meter.finish(request_bytes);
+        let is_billed_refusal = !reading.has_billed_part
+            && bills_refusal(head.status.as_u16(), &ErrorFields::from_body(&body));
+        let error = response_plan.into_attempt_error(head, body, permit);
+        if is_billed_refusal {
+            return error.with_billed_refusal(request_bytes);
+        }
+        error.with_reading(reading)
     }
 
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.

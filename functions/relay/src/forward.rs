@@ -244,7 +244,8 @@ impl RelayState {
         );
         let health_update = match pending_usage.model_call.metering {
             Metering::Metered => {
-                self.apply_verdict(member, history, &verdict, silence, is_first_refusal)
+                let called_at = pending_usage.model_call.at;
+                self.apply_verdict(member, history, called_at, &verdict, silence, is_first_refusal)
             }
             Metering::Free => PendingHealthUpdate::no_change(),
         };
@@ -275,17 +276,18 @@ impl RelayState {
         &self,
         member: &PoolMember,
         history: &mut AttemptHistory,
+        called_at: jiff::Timestamp,
         verdict: &Verdict,
         silence: Option<AccountEffect>,
         is_first_refusal: bool,
     ) -> PendingHealthUpdate {
         let AccountEffect::Suspect { reason } = verdict.account else {
             let effects = [Some(verdict.account.clone()), silence].into_iter().flatten().collect();
-            return self.note_failure(&member.account.id, effects);
+            return self.note_failure(&member.account.id, effects, called_at);
         };
-        history.credential_checks.push(self.check_credential(member));
+        history.credential_checks.push(self.check_credential(member, called_at));
         if is_first_refusal && reason == CooldownReason::CredentialRefused {
-            self.note_unproven(member, self.check_credential(member))
+            self.note_unproven(member, self.check_credential(member, called_at), called_at)
         } else {
             PendingHealthUpdate::no_change()
         }

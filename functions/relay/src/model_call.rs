@@ -37,6 +37,11 @@ pub(crate) struct ReservedCost {
     /// Whether the upstream can read more than the request's body: results of searches and of its
     /// own tools, files, or the prompt once more.
     pub(crate) can_read_more: bool,
+    /// Prompt tokens that do not depend on the length of the body, such as those of images.
+    pub(crate) prompt_tokens: u64,
+    /// The most output tokens that the answer can have besides its text: a prediction that the model
+    /// rejects is billed.
+    pub(crate) predicted_tokens: u64,
     /// The shared limits that count the reservation, besides the key's own.
     pub(crate) shared_limits: Vec<LimitScope>,
 }

@@ -223,7 +223,7 @@ where
             // The permit covers the allocated capacity, not just the bytes received. While the
             // buffer is copied to a larger one, it covers both.
             let more = buffer.capacity().max(data.len());
-            permit.grow_up_to(buffer.capacity() + buffer.len() + more)?;
+            permit.grow_to(buffer.capacity() + buffer.len() + more)?;
             buffer.reserve(more);
         }
         buffer.extend_from_slice(&data);

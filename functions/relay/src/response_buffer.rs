@@ -73,7 +73,7 @@ impl RelayState {
             metered_body.leave_out(since.elapsed());
         }
         let budget = BufferBudget::try_new(self, permit, &metered_body)?;
-        let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
+        let buffer = ResponseBuffer { chunks: Vec::new(), small_chunks: 0, metered_body, budget };
         if !buffer.metered_body.is_stream() {
             let idle_timeout = self.timeouts.idle;
             return buffer
@@ -103,6 +103,8 @@ impl RelayState {
 struct ResponseBuffer {
     /// In the form that the client gets.
     chunks: Vec<Bytes>,
+    /// The number of small chunks at the end of `chunks`.
+    small_chunks: usize,
     metered_body: MeteredBody,
     budget: BufferBudget,
 }
@@ -225,6 +227,23 @@ impl ResponseBuffer {
         self.metered_body.add_chunk(chunk);
     }
 
+    /// Adds bytes for the client. Many small chunks in a row are copied together, because each takes
+    /// more memory than its bytes.
+    fn push_chunk(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        self.budget.chunk_bytes += chunk.len();
+        self.small_chunks = if chunk.len() < SMALL_BYTES { self.small_chunks + 1 } else { 0 };
+        self.chunks.push(chunk);
+        if self.small_chunks == SMALL_CHUNKS_MAX {
+            let together = self.chunks.split_off(self.chunks.len() - SMALL_CHUNKS_MAX).concat();
+            self.budget.chunk_bytes += CHUNK_OVERHEAD_BYTES;
+            self.chunks.push(together.into());
+            self.small_chunks = 0;
+        }
+    }
+
     /// Passes the next bytes through the meter and counts them.
     async fn read_step(&mut self, reader: &mut ResponseReader<'_>) -> Result<(), BufferFailure> {
         let read = self.metered_body.read_step(reader).await;
@@ -234,8 +253,7 @@ impl ResponseBuffer {
             UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(fault.0),
             fault => BufferFailure::Undecodable(fault),
         })?;
-        self.budget.chunk_bytes += chunk.len();
-        self.chunks.push(chunk);
+        self.push_chunk(chunk);
         match self.budget.update(&self.metered_body) {
             Err(RESPONSE_MEMORY_FULL) if self.metered_body.is_stream() => {
                 let (budget, body) = (&mut self.budget, &self.metered_body);
@@ -250,7 +268,7 @@ impl ResponseBuffer {
     }
 
     fn into_response(self, head: Parts, source: ResponseSource) -> BufferedResponse {
-        let Self { chunks, metered_body, budget } = self;
+        let Self { chunks, metered_body, budget, .. } = self;
         BufferedResponse { head, chunks, source, metered_body, permit: budget.permit }
     }
 }
@@ -410,6 +428,12 @@ async fn next_event(
 /// The longest answer that is translated as a whole. The translation takes several times its length
 /// in memory.
 const TRANSLATED_BYTES_MAX: usize = 8 << 20;
+
+/// Chunks with fewer bytes are small, and this number of them in a row becomes one chunk.
+const SMALL_BYTES: usize = 256;
+const SMALL_CHUNKS_MAX: usize = 64;
+/// What one chunk in a list takes besides its bytes, with the list's reserve.
+const CHUNK_OVERHEAD_BYTES: usize = 4 * size_of::<Bytes>();
 
 /// The memory for one answer that is buffered before the client gets any of it.
 struct BufferBudget {

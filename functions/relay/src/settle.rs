@@ -421,7 +421,14 @@ fn settle_cost(
     // A client can leave before the upstream reports what it bills.
     let is_cut = has_money_limit && request_end.is_cut_by_baton;
     if let Some(reading) = reading.filter(|_| is_cut) {
-        let most = BilledUsage { tokens: reading.tokens_max, ..usage.clone() };
+        let mut most = BilledUsage { tokens: reading.tokens_max, ..usage.clone() };
+        // What the upstream has not reported.
+        if most.tokens.input > usage.tokens.input {
+            most.tokens.input = most.tokens.input.saturating_add(reserved_cost.prompt_tokens);
+        }
+        if most.tokens.output > usage.tokens.output {
+            most.tokens.output = most.tokens.output.saturating_add(reserved_cost.predicted_tokens);
+        }
         cost.amount = cost.amount.max(price(&most).amount);
     }
     let is_highest_cost = cost.amount > list_price;
@@ -445,6 +452,7 @@ fn settle_cost(
 mod tests {
     use super::*;
     use baton_domain::money::PicoUsd;
+    use baton_domain::usage::TokenCounts;
     use baton_protocol::meter::UsageMeter;
 
     fn reading(events: &str) -> MeterReading {
@@ -508,5 +516,34 @@ mod tests {
         assert_eq!(settle(true, false, false), (amount(100), false, false), "the upstream cut it");
         assert_eq!(settle(true, false, true), (amount(400), true, false));
         assert_eq!(settle(true, true, true), (amount(9_000), true, true), "it can search");
+    }
+
+    /// Images and rejected predictions are not in the bytes that have passed.
+    #[test]
+    fn cut_answers_cost_what_was_not_reported() {
+        let price = |usage: &BilledUsage| {
+            let TokenCounts { input, output, .. } = usage.tokens;
+            let amount = PicoUsd::new(i128::from(1_000 * input + output));
+            UsageCost { amount, version: String::new(), is_priced: true }
+        };
+        let settle = |events: &str| {
+            let reserved_cost = ReservedCost {
+                permitted_usd: Some(PicoUsd::new(9_000_000)),
+                has_money_limit: true,
+                prompt_tokens: 500,
+                predicted_tokens: 7,
+                ..ReservedCost::default()
+            };
+            let end = RequestEnd::new(RequestOutcome::ClientDisconnected, Some(reading(events)));
+            let usage = reading(events).usage;
+            settle_cost(&reserved_cost, &end.cut_by_baton(Duration::ZERO), &usage, price)
+                .cost
+                .amount
+        };
+        let chat = r#"data: {"choices":[{"index":0,"delta":{"content":"xxxxxxxx"}}]}"#;
+        let unreported = settle(&format!("{chat}\n\n"));
+        assert_eq!(unreported, PicoUsd::new((1_000 + 500) * 1_000 + 8 + 7));
+        let start = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":200,"output_tokens":1}}}"#;
+        assert_eq!(settle(&format!("{start}\n\n")), PicoUsd::new(200_001), "the prompt is known");
     }
 }

@@ -3,25 +3,22 @@
 //!
 //! `store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
+mod circuit;
 mod utilization;
 
+pub use circuit::{after_complete_answer, probing};
 pub use utilization::{UpstreamUtilization, UtilizationWindow};
 
 use crate::cooldown_reason::CooldownReason;
 use crate::request_tier::RequestTier;
 use crate::verdict::{AccountEffect, CooldownScope};
+use circuit::{OPEN_SECONDS_MAX, after_server_error};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// This number of failures within [`FAILURE_WINDOW`] opens the circuit.
-const FAILURES_MAX: usize = 3;
-const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// How long the circuit is open at first; each failed probe doubles the time.
-const OPEN_SECONDS_MIN: u32 = 30;
-const OPEN_SECONDS_MAX: u32 = 300;
-/// A probe without a result after this time is abandoned, and another request can probe.
-const PROBE_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
+/// How long processes use a credential that was replaced: they read accounts again after at most 10 s.
+const REPLACEMENT_DELAY: SignedDuration = SignedDuration::from_secs(15);
 /// Two ends of a cooldown that differ by less count as equal.
 const COOLDOWN_CHANGE_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// The most models that can be in a cooldown at the same time, and the most of these that can be
@@ -65,6 +62,10 @@ pub struct AccountHealth {
     /// The end of the last or current outage. Sessions can have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
+    /// When the last calls with another credential, address or proxy can have begun. What they show
+    /// is not about the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_at: Option<Timestamp>,
 }
 
 /// The state of the account as a whole.
@@ -260,19 +261,26 @@ impl AccountHealth {
             utilization: self.utilization,
             out_until: unavailable_until,
             proof: last_probe,
+            replaced_at: self.replaced_at,
             ..Self::default()
         }
     }
 
-    fn with(&self, state: HealthState) -> Self {
-        Self { state, ..self.clone() }
+    /// The health after the credential, the address or the proxy was replaced at `now`. Other
+    /// processes can use the earlier one for [`REPLACEMENT_DELAY`].
+    #[must_use]
+    pub fn replaced(&self, now: Timestamp) -> Self {
+        let replaced_at = Some(now.saturating_add(REPLACEMENT_DELAY).unwrap_or(Timestamp::MAX));
+        Self { replaced_at, ..self.reset(now) }
     }
 
-    /// How long the circuit was open a short time ago, if no answer has been complete since.
-    fn unconfirmed_open_seconds(&self, now: Timestamp) -> Option<u32> {
-        let window = SignedDuration::from_secs(OPEN_SECONDS_MAX.into());
-        let was_open = self.out_until.is_some_and(|until| now.duration_since(until) < window);
-        self.last_open_seconds.filter(|_| was_open)
+    /// Whether a call that began at `called_at` was made with the present credential and address.
+    pub fn is_about(&self, called_at: Timestamp) -> bool {
+        self.replaced_at.is_none_or(|replaced_at| called_at >= replaced_at)
+    }
+
+    fn with(&self, state: HealthState) -> Self {
+        Self { state, ..self.clone() }
     }
 }
 
@@ -503,49 +511,6 @@ fn is_later(until: Timestamp, current: Timestamp) -> bool {
     until.duration_since(current) >= COOLDOWN_CHANGE_MIN
 }
 
-fn after_server_error(
-    health: &AccountHealth,
-    reason: CooldownReason,
-    now: Timestamp,
-) -> Option<AccountHealth> {
-    // A failed probe, reported by the probe itself or noticed by another request, or a failure behind
-    // a good start.
-    let last_seconds = match (&health.state, health.overall(now)) {
-        (HealthState::Open { until, seconds, .. }, _) if *until <= now => Some(*seconds),
-        (_, AccountAvailability::Cooling { .. } | AccountAvailability::AuthFailed { .. }) => {
-            return None;
-        }
-        _ => health.unconfirmed_open_seconds(now),
-    };
-    let seconds = if let Some(seconds) = last_seconds {
-        seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
-    } else {
-        let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
-        let mut recent_failures: Vec<_> =
-            health.recent_failures.iter().copied().filter(recent).collect();
-        recent_failures.push(now);
-        if recent_failures.len() < FAILURES_MAX {
-            return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
-        }
-        OPEN_SECONDS_MIN
-    };
-    let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
-    let until = until.unwrap_or(Timestamp::MAX);
-    let open = HealthState::Open { until, seconds, reason, probe_until: None };
-    let after = health.with(open);
-    Some(AccountHealth { recent_failures: Vec::new(), last_open_seconds: None, ..after })
-}
-
-/// The health after an answer that was complete. `None` if nothing counted against the account.
-pub fn after_complete_answer(health: &AccountHealth) -> Option<AccountHealth> {
-    let has_failures = !health.recent_failures.is_empty() || health.last_open_seconds.is_some();
-    has_failures.then(|| AccountHealth {
-        recent_failures: Vec::new(),
-        last_open_seconds: None,
-        ..health.clone()
-    })
-}
-
 /// The health after the good start of an answer for `model` with this `utilization`. Earlier failures
 /// count until an answer is complete, because it can still fail. If they had opened the circuit, the
 /// next failure opens it again, for longer.
@@ -582,17 +547,6 @@ pub fn after_good_start(
         };
     }
     (after != *health).then_some(after)
-}
-
-/// The health while one request tests an account whose circuit is half open; `None` if no test is
-/// due. The first process that stores this health sends the test.
-pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
-    let AccountAvailability::HalfOpen = health.overall(now) else { return None };
-    let mut after = health.clone();
-    if let HealthState::Open { probe_until, .. } = &mut after.state {
-        *probe_until = Some(now.saturating_add(PROBE_TIMEOUT).unwrap_or(Timestamp::MAX));
-    }
-    Some(after)
 }
 
 #[cfg(test)]

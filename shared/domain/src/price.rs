@@ -456,10 +456,14 @@ impl PriceTable {
         let listed = listed_price(model);
         let listed_rates = listed.and_then(|listed| listed.standard);
         let known = same_family.clone().flat_map(standard_rates).flatten().chain(listed_rates);
+        let fast = most_expensive(&mut same_family.filter_map(|price| price.fast));
+        // Resellers give fast speed a name of its own (openrouter.ai, `claude-opus-4.6-fast`, 2026-11).
+        let is_fast = model.split(|c: char| !c.is_alphanumeric()).any(|word| word == "fast");
+        let known = known.chain(fast.filter(|_| is_fast));
         ModelPrice {
             from: at,
             standard: most_expensive(&mut { known }).unwrap_or(self.unknown),
-            fast: most_expensive(&mut same_family.filter_map(|price| price.fast)),
+            fast,
             above: listed.and_then(|listed| listed.above),
             us_geo: true,
             version: self.version.clone(),

@@ -12,6 +12,7 @@ mod field_scan;
 mod known;
 mod named_models;
 mod nested;
+mod normalization;
 mod strict_json;
 mod tool_scan;
 
@@ -20,6 +21,7 @@ pub use strict_json::SETTING_VALUES_MAX;
 
 use crate::json::{DEPTH_MAX, is_json_within};
 use baton_domain::cost_factors::{ChatBound, CostFactors, UnboundedField};
+use baton_domain::model::is_claude;
 use baton_domain::protocol::UpstreamProtocol;
 use content_scan::ContentScanner;
 use known::{FieldKind, has_call_price};
@@ -35,11 +37,12 @@ use strict_json::StrictJsonError;
 use tool_scan::ToolScanner;
 
 /// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
-/// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
-fn image_tokens(body_protocol: UpstreamProtocol) -> u64 {
+/// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11). Gateways serve
+/// other models than Anthropic's through the Messages API, too.
+fn image_tokens(body_protocol: UpstreamProtocol, model: &str) -> u64 {
     match body_protocol {
-        UpstreamProtocol::Messages => 5_000,
-        UpstreamProtocol::Chat | UpstreamProtocol::Responses => 50_000,
+        UpstreamProtocol::Messages if is_claude(model) => 5_000,
+        UpstreamProtocol::Messages | UpstreamProtocol::Chat | UpstreamProtocol::Responses => 50_000,
     }
 }
 
@@ -105,7 +108,8 @@ pub fn read_cost_factors(
     body_protocol: UpstreamProtocol,
 ) -> Result<CostFactors, CostScanError> {
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let scan = CostScan::new(body_protocol, body.len() as u64);
+    let mut scan = CostScan::new(body_protocol, body.len() as u64);
+    scan.cost_factors.prompt_tokens = normalization::growth(body);
     let scan = parser.deserialize_map(TopLevel(scan)).map_err(|error| reason(body, &error))?;
     parser.end().map_err(|_| CostScanError::Form)?;
     match scan.error {
@@ -143,6 +147,8 @@ fn shown(name: &str) -> String {
 /// The findings of a scan so far.
 struct CostScan {
     body_protocol: UpstreamProtocol,
+    /// The JSON of `model`; empty if the body has none, as at Bedrock.
+    model: String,
     cost_factors: CostFactors,
     /// Number of images. The cost of an image does not depend on its bytes.
     images: u64,
@@ -217,6 +223,7 @@ impl CostScan {
         };
         Self {
             body_protocol,
+            model: String::new(),
             cost_factors,
             images: 0,
             runs_tools: false,
@@ -321,7 +328,7 @@ impl CostScan {
             cost_factors.iterations = cost_factors.iterations.saturating_mul(2);
             cost_factors.has_unbounded_pass = true;
         }
-        let images = self.images.saturating_mul(image_tokens(self.body_protocol));
+        let images = self.images.saturating_mul(image_tokens(self.body_protocol, &self.model));
         cost_factors.prompt_tokens = cost_factors.prompt_tokens.saturating_add(images);
         cost_factors
     }
@@ -364,7 +371,11 @@ impl CostScan {
             FieldKind::FreeForm => drop(map.next_value::<IgnoredAny>()?),
             // Texts of any length, and fields without effect on the cost.
             FieldKind::Harmless => {
-                field_scan::find_nested_models(self, name, map.next_value::<&RawValue>()?.get());
+                let raw = map.next_value::<&RawValue>()?.get();
+                if name == "model" {
+                    self.model = raw.chars().take(MODEL_BYTES_MAX).collect();
+                }
+                field_scan::find_nested_models(self, name, raw);
             }
             FieldKind::Setting => {
                 field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());

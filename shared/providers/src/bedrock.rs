@@ -9,6 +9,7 @@ use crate::probe::{Probe, ProbeRequest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::{Account, CredentialKind};
+use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::ProbeCall;
 use baton_domain::model::foundation_id;
 use baton_domain::model_capabilities::OwnCapabilities;
@@ -131,6 +132,16 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
         && error.message_starts_with("Authentication failed: Please make sure your");
     if is_key || error.has_name_in(&REFUSED) {
         return Some(ErrorMeaning::Refused);
+    }
+    // An AWS account that Amazon has restricted (langchain-ai/langchain#19215, aws/aws-cli#8717,
+    // kirodotdev/Kiro#11191, 2026-09).
+    let restricted =
+        ["Operation not allowed", "Your account is not authorized to invoke this API operation."];
+    if upstream_error.status == 400 && restricted.contains(&error.message.as_str()) {
+        return Some(ErrorMeaning::AccountPossiblyUnavailable(CooldownReason::Forbidden));
+    }
+    if error.message_starts_with("Access to Anthropic models is not allowed from unsupported") {
+        return Some(ErrorMeaning::UnsupportedLocation);
     }
     let is_unknown = upstream_error.status == 400
         && (error.message_starts_with("The provided model identifier is invalid")

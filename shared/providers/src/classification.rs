@@ -40,6 +40,8 @@ pub(crate) enum ErrorMeaning {
     NoCapacity,
     /// The account does not have the state that the request refers to; another one can have it.
     StateElsewhere,
+    /// The vendor refuses what the request says, and would do so with every account.
+    RequestRefused,
     /// The model, or a feature of it, is not available to the account.
     Unavailable,
     /// The account as a whole cannot be used, in some cases until a known moment.
@@ -69,6 +71,11 @@ pub(crate) struct ErrorFacts<'a> {
 /// Codes and types come first. A message is compared only if the vendor gives nothing else. The
 /// comparison uses its whole beginning, and the comment names where the message was seen.
 pub(crate) type ErrorRule = fn(&ErrorFacts<'_>) -> Option<ErrorMeaning>;
+
+/// Whether the vendor bills a request that it refuses with this error, without reporting any usage.
+pub fn bills_refusal(status: u16, error: &ErrorFields) -> bool {
+    crate::openai::compatible_vendors::bills_refusal(status, error)
+}
 
 /// Decides what `failure` at `now` means. `jitter` is a random number in 0..=255 that spreads the
 /// return of overloaded accounts over time.
@@ -163,6 +170,7 @@ fn classify_error(
         Some(
             ErrorMeaning::RequestTooLarge | ErrorMeaning::NoCapacity | ErrorMeaning::StateElsewhere,
         ) => try_another_account(AccountEffect::Nothing),
+        Some(ErrorMeaning::RequestRefused) => return return_to_client(AccountEffect::Nothing),
         Some(ErrorMeaning::Unavailable) => try_another_account(cool_model(facts, now)),
         // Other accounts can permit the operation, even if several do not.
         Some(ErrorMeaning::NotPermitted) => {

@@ -474,3 +474,17 @@ fn cooldown_of_a_tier_leaves_the_other_tiers() {
     assert_eq!(RequestTier::from_name("auto"), RequestTier::Standard);
     assert_eq!(RequestTier::from_name("invented"), RequestTier::Other);
 }
+
+/// Calls that began with another credential say nothing about the new one.
+#[test]
+fn replaced_credential_is_judged_by_its_own_calls() {
+    let refused =
+        after_refusal(&AccountHealth::default(), CooldownReason::CredentialRefused, None, at(0));
+    let replaced = refused.unwrap().replaced(at(100));
+    assert_eq!(replaced.overall(at(100)), AccountAvailability::Ready);
+    for (called, expected) in [(0, false), (99, false), (114, false), (115, true), (200, true)] {
+        assert_eq!(replaced.is_about(at(called)), expected, "{called}");
+        assert_eq!(replaced.reset(at(300)).is_about(at(called)), expected, "{called}");
+    }
+    assert!(AccountHealth::default().is_about(at(0)));
+}

@@ -109,11 +109,16 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     if is_at("mistral.ai") {
         return ModelCapabilities {
             platform_fields: false,
+            stream_options: false,
             history_fields: AcceptedHistoryFields::Content,
             call_ids: CallIds::Nine,
             thinking_parts: true,
             ..capabilities
         };
+    }
+    // Claude models there refuse `stream_options` (anomalyco/opencode#4698).
+    if is_at("databricks.com") || is_at("azuredatabricks.net") {
+        return ModelCapabilities { stream_options: false, ..capabilities };
     }
     capabilities
 }
@@ -414,8 +419,12 @@ fn deepseek(name: &str) -> Option<ModelCapabilities> {
 /// (nearai/ironclaw#1241), a user's message after a tool's, and an assistant's at the end
 /// (docs.mistral.ai, "Chat completion endpoints", 2026-11).
 fn mistral(name: &str) -> Option<ModelCapabilities> {
+    // A model that was fine-tuned has the name of its base behind `ft:`.
+    let name = name.strip_prefix("ft:").unwrap_or(name);
     let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-    if !starts(&["mistral-", "magistral", "codestral", "devstral", "ministral", "pixtral"]) {
+    let names =
+        ["mistral-", "magistral", "codestral", "devstral", "ministral", "pixtral", "voxtral"];
+    if !starts(&names) && !starts(&["open-mistral", "open-mixtral", "open-codestral"]) {
         return None;
     }
     let reasons = starts(&["mistral-small-2603", "mistral-medium-3.5", "mistral-medium-3-5"])

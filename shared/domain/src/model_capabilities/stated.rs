@@ -81,6 +81,10 @@ pub struct StatedCapabilities {
     /// Whether the model can use a computer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub computer_use: Option<bool>,
+    /// Whether Baton can ask for the usage of a stream (`stream_options`). If not, the usage of a
+    /// stream that reports none is estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<bool>,
 }
 
 /// The place of one statement, to read or to set it.
@@ -89,7 +93,7 @@ pub(crate) type StatementField = fn(&mut StatedCapabilities) -> &mut Option<bool
 impl StatedCapabilities {
     /// Every statement that is yes or no, in the order of their bits in [`Self::to_masks`]. A new
     /// one comes last.
-    pub(crate) const STATEMENTS: [StatementField; 20] = [
+    pub(crate) const STATEMENTS: [StatementField; 21] = [
         |one| &mut one.images,
         |one| &mut one.pdf,
         |one| &mut one.audio,
@@ -110,6 +114,7 @@ impl StatedCapabilities {
         |one| &mut one.chat_completions,
         |one| &mut one.web_search,
         |one| &mut one.computer_use,
+        |one| &mut one.stream_options,
     ];
 
     /// Whether nothing is stated.
@@ -189,6 +194,7 @@ impl ModelCapabilities {
             parallel_calls: self.parallel_calls && stated.parallel_calls != Some(false),
             structured_outputs: stated.structured_outputs.unwrap_or(self.structured_outputs),
             prefill: stated.prefill.unwrap_or(self.prefill),
+            stream_options: stated.stream_options.unwrap_or(self.stream_options),
             system_messages: match (stated.later_system_messages, self.system_messages) {
                 (Some(false), _) => SystemMessages::First,
                 (Some(true), SystemMessages::First) => SystemMessages::AfterUser,

@@ -266,3 +266,24 @@ proptest! {
         prop_assert!(nearest.is_none_or(|level| set.contains(level)));
     }
 }
+
+/// Sources are in `families`.
+#[test]
+fn stream_options_follow_from_the_host_or_the_name() {
+    for (model, host, expected) in [
+        ("made-up", "localhost", true),
+        ("made-up", "api.mistral.ai", false),
+        ("mistral-large-latest", "localhost", false),
+        ("open-mistral-nemo", "localhost", false),
+        ("ft:open-mistral-7b:1:x", "localhost", false),
+        ("voxtral-small-latest", "localhost", false),
+        ("databricks-claude-sonnet-4-5", "adb-1.2.azuredatabricks.net", false),
+        ("gpt-5.5", "api.openai.com", true),
+    ] {
+        let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
+        assert_eq!(capabilities.stream_options, expected, "{model} {host}");
+        let stated = StatedCapabilities { stream_options: Some(true), ..Default::default() };
+        let own = OwnCapabilities { stated, ..Default::default() };
+        assert!(capabilities.with_own(own).stream_options);
+    }
+}

@@ -33,7 +33,11 @@ impl ErrorFields {
     /// xAI's `{"code", "error"}`, `{"error", "error_type"}` (Text Generation Inference), Amazon's
     /// `{"message"}`. Other bodies have no fields.
     pub fn from_body(body: &[u8]) -> Self {
-        let document: Value = serde_json::from_slice(body).unwrap_or_default();
+        let document: Value = if has_many_values(body) {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).unwrap_or_default()
+        };
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
         let document = document.get(0).unwrap_or(&document);
         let of_choice = &document["choices"][0]["error"];
@@ -113,6 +117,24 @@ impl ErrorFields {
         let unknown = if self.has_name() { 400 } else { 500 };
         known.map_or(unknown, |(_, status)| *status)
     }
+}
+
+/// The most values of a body that is read. Each takes many times its bytes in memory.
+const VALUES_MAX: usize = 20_000;
+
+/// Whether a JSON text has more than [`VALUES_MAX`] values.
+fn has_many_values(body: &[u8]) -> bool {
+    let (mut values, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
+        }
+    }
+    values > VALUES_MAX
 }
 
 /// The smallest limit of tokens in `QuotaFailure` (ai.google.dev, errors of the Gemini API as users
@@ -227,4 +249,23 @@ fn parse_duration(text: &str) -> Option<SignedDuration> {
     let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
     let (integer_part, millis): (i64, i64) = (integer_part.parse().ok()?, millis.parse().ok()?);
     Some(SignedDuration::from_millis(integer_part.checked_mul(1000)?.checked_add(millis)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value takes up to a hundred times its bytes in memory.
+    #[test]
+    fn bodies_with_very_many_values_are_not_read() {
+        let error = r#""error":{"type":"api_error","message":"m, [{"}"#;
+        let body = |values: usize| format!("{{{error},\"x\":[{}0]}}", r#"{"a":0},"#.repeat(values));
+        assert_eq!(ErrorFields::from_body(body(1_000).as_bytes()).message, "m, [{");
+        assert_eq!(ErrorFields::from_body(body(20_000).as_bytes()), ErrorFields::default());
+        let text = format!(r#"{{"error":{{"message":"\"{}"}}}}"#, ",[{".repeat(100_000));
+        assert!(
+            ErrorFields::from_body(text.as_bytes()).message.len() > 100_000,
+            "a text is one value"
+        );
+    }
 }

@@ -544,7 +544,7 @@ fn images_are_counted_individually() {
         let fields = format!(r#""{top}":[{{"role":"user","content":[{part}]}}]"#);
         let cost_factors = demand(body_protocol, &fields);
         let bytes = (fields.len() + r#"{"model":"m",}"#.len()) as u64;
-        assert_eq!(cost_factors.prompt_tokens, images * image_tokens(body_protocol), "{part}");
+        assert_eq!(cost_factors.prompt_tokens, images * image_tokens(body_protocol, ""), "{part}");
         assert_eq!(cost_factors.prompt_bytes, bytes - data, "{part}");
         assert_eq!(cost_factors.reads_beyond_body, None, "{part}");
     };

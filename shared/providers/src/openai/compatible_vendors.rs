@@ -3,6 +3,7 @@
 
 use crate::classification::{ErrorFacts, ErrorMeaning};
 use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::verdict::ErrorFields;
 
 /// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation gets 401
 /// (Azure-Samples/azure-search-openai-demo #1870).
@@ -44,6 +45,10 @@ pub(crate) fn google(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     if upstream_error.status == 403 && error.has_name_in(&["PERMISSION_DENIED"]) {
         if error.message_starts_with("Your API key was reported as leaked") {
             return Some(ErrorMeaning::Refused);
+        }
+        // The client names the file, which belongs to one account.
+        if error.message_starts_with("You do not have permission to access the File") {
+            return Some(ErrorMeaning::StateElsewhere);
         }
         if error.message_starts_with("Your project has been denied access") {
             return Some(ErrorMeaning::AccountUnavailable(
@@ -112,6 +117,9 @@ pub(crate) fn xai(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     {
         return Some(ErrorMeaning::Refused);
     }
+    if upstream_error.status == 403 && error.message_starts_with(XAI_VIOLATION) {
+        return Some(ErrorMeaning::RequestRefused);
+    }
     let is_spent = error.message_starts_with("Your team ")
         && error.message.contains(
             " has either used all available credits or reached its monthly spending limit",
@@ -120,6 +128,19 @@ pub(crate) fn xai(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
         || error.message_starts_with("You have run out of credits");
     (matches!(upstream_error.status, 402 | 403 | 429) && (is_spent || is_new))
         .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
+}
+
+/// What xAI says about a request that violates its rules, with 403 (`UKGovernmentBEIS/inspect_ai#2267`).
+/// It bills such a request ("Pricing", usage guidelines violation fee, docs.x.ai, 2026-11).
+const XAI_VIOLATION: &str = "Content violates usage guidelines";
+
+/// Whether the vendor bills a request that it refuses with this error. Azure bills prompts that its
+/// filter stops ("Content filtering", 2026-11: "there will be a charge for this request as the prompt
+/// was evaluated").
+pub(crate) fn bills_refusal(status: u16, error: &ErrorFields) -> bool {
+    let names = ["content_filter", "ResponsibleAIPolicyViolation"];
+    (status == 400 && error.has_name_in(&names))
+        || (status == 403 && error.message_starts_with(XAI_VIOLATION))
 }
 
 /// Groq answers both cases with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
@@ -160,6 +181,9 @@ pub(crate) fn litellm(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let is_budget = error.has_name_in(&["budget_exceeded"]);
     if is_budget && BUDGETS.iter().any(|phrase| error.message_starts_with(phrase)) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+    }
+    if is_budget {
+        return Some(ErrorMeaning::RequestRefused);
     }
     if error.has_name_in(&["expired_key", "token_not_found_in_db"]) {
         return Some(ErrorMeaning::Refused);

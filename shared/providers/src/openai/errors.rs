@@ -79,13 +79,21 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     }
     // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
     let is_missing = upstream_error.status == 404 && !upstream_error.model.is_empty();
-    let names_model = || {
-        let after = error.message.split_once(upstream_error.model).map(|(_, after)| after);
-        after.is_some_and(|after| {
-            ["not found", "does not exist", "is not supported"].iter().any(|it| after.contains(it))
-        })
-    };
-    (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
+    (is_missing && misses_named_model(&error.message, upstream_error.model))
+        .then_some(ErrorMeaning::Unavailable)
+}
+
+/// Whether a message names `model` as a whole, behind the word "model", and says that it is missing.
+/// Other names in a message can be a client's own (`Container with id 'cntr_gpt-5.5' not found.`).
+fn misses_named_model(message: &str, model: &str) -> bool {
+    let Some((before, after)) = message.split_once(model) else { return false };
+    let is_quote = |c: char| matches!(c, '`' | '\'' | '"' | ' ' | ':' | '=' | '/');
+    let words = before.trim_end_matches(is_quote).to_ascii_lowercase();
+    let is_model = words.ends_with("model") || words.ends_with("models") || words.is_empty();
+    let is_whole = before.is_empty() || before.ends_with(is_quote);
+    let is_whole = is_whole && !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    let says = ["not found", "does not exist", "is not supported"];
+    is_model && is_whole && says.iter().any(|text| after.contains(text))
 }
 
 /// Whether a message says that the request alone exceeds the limit: "Rate limit reached for gpt-4o …

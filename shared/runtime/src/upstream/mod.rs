@@ -234,7 +234,10 @@ impl UpstreamClient {
         *request.body_mut() = (!body.is_empty()).then(|| body.into());
         match client.execute(request).await {
             Ok(response) => Ok(response.into()),
-            Err(error) if error.is_timeout() => Err(UpstreamCallError::ConnectTimeout),
+            // A connection that is lost later can be a timeout, too.
+            Err(error) if error.is_connect() && error.is_timeout() => {
+                Err(UpstreamCallError::ConnectTimeout)
+            }
             Err(error) if error.is_connect() => {
                 Err(UpstreamCallError::NotConnected(chain(&error.without_url())))
             }
@@ -256,6 +259,8 @@ fn client(
         .referer(false)
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
+        // An upstream can pause while it reads a long body. Keep-alives find dead connections.
+        .tcp_user_timeout(None)
         .http1_only()
         .pool_max_idle_per_host(1024);
     builder = builder.dns_resolver(Arc::new(FilteringResolver { allow_private }));

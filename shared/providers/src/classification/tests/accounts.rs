@@ -435,3 +435,70 @@ fn missing_credit_is_recognized_whatever_its_status_is() {
         assert!(verdict.is_private, "{body}");
     }
 }
+
+/// What a client writes, and what belongs to one account only, is no reason to rest a model or an
+/// account.
+#[test]
+fn refused_requests_rest_nothing() {
+    let rows = [
+        (
+            403,
+            r#"{"code":"The caller does not have permission to execute the specified operation","error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}"#,
+            "pass on, nothing",
+        ),
+        (
+            429,
+            r#"{"error":{"message":"ExceededBudget: End User=poison over budget. Spend=2.0, Budget=1.0","type":"budget_exceeded","param":null,"code":"429"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            403,
+            r#"[{"error":{"code":403,"message":"You do not have permission to access the File abc or it may not exist.","status":"PERMISSION_DENIED"}}]"#,
+            "try another, nothing",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"Container with id 'cntr_claude-opus-5-5' not found.","type":"invalid_request_error","param":"tools","code":null}}"#,
+            "pass on, nothing",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"The model `claude-opus-5-5-x` does not exist.","type":"invalid_request_error"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"The model: claude-opus-5-5 does not exist.","type":"invalid_request_error"}}"#,
+            "try another, model 300 ModelUnavailable guess",
+        ),
+    ];
+    for (status, body, expected) in rows {
+        assert_eq!(short(&of(OpenaiCompatible, status, body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn restricted_aws_account_is_left() {
+    for message in
+        ["Operation not allowed", "Your account is not authorized to invoke this API operation."]
+    {
+        let body = serde_json::json!({"type": "error", "error": {
+            "type": "invalid_request_error", "message": message}});
+        let verdict = short(&of(Bedrock, 400, &body.to_string()));
+        assert_eq!(verdict, "try another, account 600 Forbidden guess");
+    }
+}
+
+#[test]
+fn vendors_bill_some_refusals() {
+    for (status, body, expected) in [
+        (400, r#"{"error":{"message":"filtered","code":"content_filter"}}"#, true),
+        (400, r#"{"error":{"message":"m","code":"invalid_value"}}"#, false),
+        (403, r#"{"code":"c","error":"Content violates usage guidelines."}"#, true),
+        (400, r#"{"code":"c","error":"Content violates usage guidelines."}"#, false),
+        (429, r#"{"error":{"message":"m","code":"content_filter"}}"#, false),
+    ] {
+        let error = ErrorFields::from_body(body.as_bytes());
+        assert_eq!(bills_refusal(status, &error), expected, "{status} {body}");
+    }
+}
