@@ -94,7 +94,10 @@ pub(super) fn check(
     conversation.extend(input.iter().cloned());
     items::check(&input, &conversation, request, state)?;
     let effort = request.body["reasoning"]["effort"].as_str();
-    let last = conversation.last().filter(|item| item["role"] == "user");
+    let heard = AcceptedRequest::new(Dialect::Responses, request, model).hearing(&conversation);
+    let is_instruction = |item: &Value| item["role"] == "system" || item["role"] == "developer";
+    let last = conversation.iter().rfind(|item| !is_instruction(item));
+    let last = last.filter(|item| item["role"] == "user");
     let last = last.map(|item| text_of(&item["content"]));
     let includes = request.body["include"].as_array().into_iter().flatten();
     let format = &request.body["text"]["format"];
@@ -111,7 +114,7 @@ pub(super) fn check(
         conversation,
         is_stored: request.body["store"] != false,
         encrypts_reasoning: includes.into_iter().any(|name| name == "reasoning.encrypted_content"),
-        ..AcceptedRequest::new(Dialect::Responses, request, model)
+        ..heard
     })
 }
 
