@@ -160,8 +160,8 @@ impl AcceptedRequest {
     pub(crate) fn hearing(mut self, conversation: &[Value]) -> Self {
         let from = conversation.iter().rposition(is_of_assistant).map_or(0, |index| index + 1);
         let answers = conversation.iter().filter(|item| item["role"] == "assistant");
-        let answers = answers.map(|message| text_of(&message["content"]));
-        self.last_answer = answers.filter(|text| !text.is_empty()).last();
+        let mut texts = answers.map(|message| text_of(&message["content"]));
+        self.last_answer = texts.rfind(|text| !text.is_empty());
         self.tool_output = conversation[from..].iter().filter_map(output_of).next_back();
         self
     }

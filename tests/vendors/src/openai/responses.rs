@@ -91,7 +91,7 @@ pub(super) fn check(
         )
         .with("input", Some("missing_required_parameter")));
     }
-    conversation.extend(input.iter().cloned());
+    conversation.extend(input.iter().map(|item| resolve(item, request, state).clone()));
     items::check(&input, &conversation, request, state)?;
     let effort = request.body["reasoning"]["effort"].as_str();
     let heard = AcceptedRequest::new(Dialect::Responses, request, model).hearing(&conversation);
@@ -116,6 +116,16 @@ pub(super) fn check(
         encrypts_reasoning: includes.into_iter().any(|name| name == "reasoning.encrypted_content"),
         ..heard
     })
+}
+
+/// The stored item that a reference names, or the item itself.
+fn resolve<'a>(item: &'a Value, request: &VendorRequest, state: &'a TwinState) -> &'a Value {
+    if item["type"] != "item_reference" {
+        return item;
+    }
+    let own = state.responses.iter().filter(|((account, _), _)| account == request.account());
+    let mut stored = own.flat_map(|(_, items)| items);
+    stored.find(|stored| stored["id"] == item["id"]).unwrap_or(item)
 }
 
 /// The conversation of the response before, which belongs to one account ("Conversation state",
