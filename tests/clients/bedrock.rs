@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_test_harness::client_matrix::FAST;
 use baton_test_harness::program::Program;
 use baton_test_harness::system::{MODEL, TestKey, TestSystem};
 use baton_test_harness::upstream::{ACCESS_KEY, SECRET_KEY};
@@ -16,7 +17,7 @@ const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 /// Runs `claude -p` and returns its JSON report.
 fn claude(system: &TestSystem, key: &TestKey) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
-    let program = install::node_folder().join("node_modules/.bin/claude");
+    let program = install::node_folder(FAST).join("node_modules/.bin/claude");
     let mut command = ClientTarget::through(system, key).client(&program, home.path());
     command
         .env_remove("ANTHROPIC_BASE_URL")

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use baton_test_harness::client_matrix::FAST;
 use baton_test_harness::program::Program;
 use baton_test_harness::system::{SOON, TestKey, TestSystem};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ async fn system((provider, speaks_responses): (&str, bool)) -> (TestSystem, Test
 }
 
 fn python() -> Command {
-    let mut command = Command::new(install::python());
+    let mut command = Command::new(install::python(FAST));
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/openai_sdk.py"));
     command
 }
@@ -36,7 +37,7 @@ fn typescript() -> Command {
     let mut command = Command::new("node");
     command
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/openai_sdk.mjs"))
-        .current_dir(install::node_folder());
+        .current_dir(install::node_folder(FAST));
     command
 }
 
@@ -99,7 +100,7 @@ fn codex(target: &ClientTarget, prompt: &str) -> String {
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("config.toml"), config).expect("a configuration");
     let last = home.path().join("last");
-    let program = install::node_folder().join("node_modules/.bin/codex");
+    let program = install::node_folder(FAST).join("node_modules/.bin/codex");
     let mut command = Command::new(program);
     command
         .env_clear()
