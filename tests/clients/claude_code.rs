@@ -14,7 +14,7 @@ use crate::{ClientTarget, install};
 const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs `claude -p` and returns its JSON report.
-pub(crate) fn claude(target: &ClientTarget, prompt: &str) -> Value {
+fn claude(target: &ClientTarget, prompt: &str) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder(FAST).join("node_modules/.bin/claude");
     let mut command = target.client(&program, home.path());
@@ -50,7 +50,7 @@ fn client_tokens(report: &Value) -> ServedTokens {
     usage
 }
 
-pub(crate) const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
+const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 #[test]
 fn claude_code_works_with_fake_upstream() {

@@ -10,7 +10,6 @@
     reason = "shared checks fail the test that calls them"
 )]
 
-mod bedrock;
 mod claude_code;
 mod install;
 mod matrix;
@@ -26,7 +25,7 @@ use baton_test_harness::system::{TestKey, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
 
 matrix::test_clients!(true:
-    claude_code codex anthropic_python anthropic_typescript openai_python_chat
+    claude_code claude_code_bedrock codex anthropic_python anthropic_typescript openai_python_chat
     openai_python_responses openai_typescript_chat openai_typescript_responses
 );
 

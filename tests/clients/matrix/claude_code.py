@@ -6,11 +6,17 @@ from scenarios import *
 
 ENVIRONMENT = {
     **os.environ,
-    "ANTHROPIC_BASE_URL": URL,
     "ANTHROPIC_AUTH_TOKEN": KEY,
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_MAX_RETRIES": "1",
 }
+if API == "bedrock":
+    ENVIRONMENT["CLAUDE_CODE_USE_BEDROCK"] = "1"
+    ENVIRONMENT["CLAUDE_CODE_SKIP_BEDROCK_AUTH"] = "1"
+    ENVIRONMENT["ANTHROPIC_BEDROCK_BASE_URL"] = URL
+    ENVIRONMENT["AWS_REGION"] = "us-west-2"
+else:
+    ENVIRONMENT["ANTHROPIC_BASE_URL"] = URL
 
 
 def claude(prompt, *more):

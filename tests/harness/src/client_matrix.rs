@@ -76,6 +76,8 @@ pub enum ClientApi {
     Chat,
     /// OpenAI Responses.
     Responses,
+    /// Amazon Bedrock's `InvokeModel`.
+    InvokeModel,
 }
 
 impl ClientApi {
@@ -85,6 +87,7 @@ impl ClientApi {
             Self::Messages => "messages",
             Self::Chat => "chat",
             Self::Responses => "responses",
+            Self::InvokeModel => "bedrock",
         }
     }
 
@@ -93,6 +96,7 @@ impl ClientApi {
         match self {
             Self::Messages => "claude-opus-5-5",
             Self::Chat | Self::Responses => "gpt-5.5",
+            Self::InvokeModel => "us.anthropic.claude-opus-5-5-v1:0",
         }
     }
 
@@ -101,6 +105,7 @@ impl ClientApi {
             Self::Messages => "Messages",
             Self::Chat => "Chat Completions",
             Self::Responses => "Responses",
+            Self::InvokeModel => "Bedrock's `InvokeModel`",
         }
     }
 }
@@ -169,6 +174,8 @@ const CHAT: &[Scenario] = &[Whole, Streamed, Tool, History, Structured];
 const FORMS: &[Scenario] = &[Tool, Structured];
 /// The program streams every answer.
 const PROGRAM: &[Scenario] = &[Streamed, Tool, History, Thinking, Structured];
+/// The program is tried with another API.
+const MODE: &[Scenario] = &[Streamed, Tool];
 
 /// The name and the API of a client, its package, its script, what it does, and what is installed.
 macro_rules! clients {
@@ -187,6 +194,7 @@ macro_rules! clients {
 
 clients! {
     claude_code Messages "@anthropic-ai/claude-code" "claude_code.py" PROGRAM FAST;
+    claude_code_bedrock InvokeModel "@anthropic-ai/claude-code" "claude_code.py" MODE FAST;
     codex Responses "@openai/codex" "codex.py" PROGRAM FAST;
     anthropic_python Messages "anthropic" "anthropic_python.py" ALL FAST;
     anthropic_typescript Messages "@anthropic-ai/sdk" "anthropic_typescript.mjs" ALL FAST;
@@ -300,7 +308,7 @@ static REFUSALS: [Refusal; 8] = [
         upstreams: &["Anthropic", "DeepSeek", "Qwen on vLLM"],
         scenarios: &[Tool, History],
         by: RefusedBy::Baton,
-        words: "input[](item_reference): items are not stored for this model.",
+        words: "items are not stored for this model. Send the item itself.",
         why: FOR_STORED_ITEMS,
     },
     Refusal {
@@ -308,7 +316,7 @@ static REFUSALS: [Refusal; 8] = [
         upstreams: &["Gemini"],
         scenarios: &[Tool],
         by: RefusedBy::Baton,
-        words: "input[](item_reference): items are not stored for this model.",
+        words: "items are not stored for this model. Send the item itself.",
         why: FOR_STORED_ITEMS,
     },
 ];
