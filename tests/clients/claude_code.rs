@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_test_harness::client_matrix::FAST;
 use baton_test_harness::program::Program;
 use baton_test_harness::system::{SOON, TestSystem, spent_key};
 use baton_test_harness::upstream::{FakeUpstream, ServedTokens};
@@ -13,9 +14,9 @@ use crate::{ClientTarget, install};
 const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs `claude -p` and returns its JSON report.
-pub(crate) fn claude(target: &ClientTarget, prompt: &str) -> Value {
+fn claude(target: &ClientTarget, prompt: &str) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
-    let program = install::node_folder().join("node_modules/.bin/claude");
+    let program = install::node_folder(FAST).join("node_modules/.bin/claude");
     let mut command = target.client(&program, home.path());
     command
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
@@ -49,7 +50,7 @@ fn client_tokens(report: &Value) -> ServedTokens {
     usage
 }
 
-pub(crate) const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
+const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 #[test]
 fn claude_code_works_with_fake_upstream() {

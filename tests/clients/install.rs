@@ -5,28 +5,20 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use baton_test_harness::client_matrix::ClientPackages;
 use baton_test_harness::program::Program;
 use baton_test_harness::system::target_folder;
 
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(5);
-const REQUIREMENTS: &str = include_str!("requirements.txt");
-const SCHEMATHESIS: &str = "schemathesis==4.32.5\n";
-const PACKAGE: &str = include_str!("package.json");
-
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The Python interpreter that has the packages.
-pub(crate) fn python() -> PathBuf {
-    python_folder("py", REQUIREMENTS).join("bin/python")
-}
-
-/// The program `schemathesis`. It has a separate environment because it needs many packages.
-pub(crate) fn schemathesis() -> PathBuf {
-    python_folder("schemathesis", SCHEMATHESIS).join("bin/schemathesis")
+pub(crate) fn python(packages: &ClientPackages) -> PathBuf {
+    python_folder(packages.python_folder, packages.python).join("bin/python")
 }
 
 /// A Python environment with the packages of `requirements`.
-fn python_folder(name: &str, requirements: &str) -> PathBuf {
+pub(crate) fn python_folder(name: &str, requirements: &str) -> PathBuf {
     install_once(name, requirements, |folder| {
         let list = folder.join("requirements.txt");
         std::fs::write(&list, requirements).expect("write the list");
@@ -38,9 +30,9 @@ fn python_folder(name: &str, requirements: &str) -> PathBuf {
 }
 
 /// The folder whose `node_modules` has the packages.
-pub(crate) fn node_folder() -> PathBuf {
-    install_once("js", PACKAGE, |folder| {
-        std::fs::write(folder.join("package.json"), PACKAGE).expect("write the list");
+pub(crate) fn node_folder(packages: &ClientPackages) -> PathBuf {
+    install_once(packages.node_folder, packages.node, |folder| {
+        std::fs::write(folder.join("package.json"), packages.node).expect("write the list");
         let flags = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
         run(Command::new("npm").args(flags).current_dir(folder));
     })

@@ -10,9 +10,9 @@
     reason = "shared checks fail the test that calls them"
 )]
 
-mod bedrock;
 mod claude_code;
 mod install;
+mod matrix;
 mod openai;
 mod schemathesis;
 mod sdks;
@@ -23,6 +23,11 @@ use std::process::Command;
 
 use baton_test_harness::system::{TestKey, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
+
+matrix::test_clients!(true:
+    claude_code claude_code_bedrock codex anthropic_python anthropic_typescript openai_python_chat
+    openai_python_responses openai_typescript_chat openai_typescript_responses
+);
 
 /// A base URL and the credential for it.
 struct ClientTarget {

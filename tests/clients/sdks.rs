@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use baton_test_harness::client_matrix::FAST;
 use baton_test_harness::fixtures;
 use baton_test_harness::program::Program;
 use baton_test_harness::system::TestSystem;
@@ -18,13 +19,13 @@ const CASES: [&str; 8] =
     ["whole", "streamed", "thinking", "tool", "count_tokens", "model", "error", "fixtures"];
 
 fn python(target: &ClientTarget) -> Command {
-    let mut command = target.client(&install::python(), std::env::temp_dir().as_path());
+    let mut command = target.client(&install::python(FAST), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.py"));
     command
 }
 
 fn typescript(target: &ClientTarget) -> Command {
-    let folder = install::node_folder();
+    let folder = install::node_folder(FAST);
     let mut command = target.client("node".as_ref(), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.mjs")).current_dir(folder);
     command

@@ -14,6 +14,7 @@ use axum::http::{Uri, header};
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
 };
+use baton_test_harness::client_matrix::FAST;
 use baton_test_harness::fixtures;
 use baton_test_harness::program::Program;
 use serde_json::{Value, json};
@@ -126,7 +127,7 @@ fn digests(program: &Path, script: &str, url: &str, names: &[String]) -> Value {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script))
         .arg(url)
         .args(names)
-        .current_dir(install::node_folder());
+        .current_dir(install::node_folder(FAST));
     let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(ended.code, Some(0), "{script}\n{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
@@ -151,7 +152,7 @@ async fn assert_same_in_every_protocol(program: &Path, script: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_sdks_read_translated_streams_alike() {
-    assert_same_in_every_protocol(&install::python(), "digest.py").await;
+    assert_same_in_every_protocol(&install::python(FAST), "digest.py").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ mod failures;
 mod ledger;
 mod models;
 mod timers;
+mod twins;
 
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
@@ -138,7 +139,9 @@ impl TestClient {
 
     /// The definition of the function `lookup` in this protocol.
     fn tool(self) -> Value {
-        let schema = json!({"type": "object", "properties": {"value": {"type": "string"}}});
+        let schema = json!({
+            "type": "object", "properties": {"value": {"type": "string"}}, "required": ["value"],
+        });
         let function = json!({"name": "lookup", "description": "x", "parameters": schema});
         match self {
             Self::Messages | Self::Bedrock => {
@@ -188,12 +191,18 @@ impl TestClient {
     /// The text of an answer.
     pub(crate) fn answer_text(self, answer: &ClientResponse) -> String {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // Thinking can stand before the text.
+        let last = |list: &Value| list.as_array().and_then(|list| list.last().cloned());
         let piece = |event: Value| match self {
             Self::Messages | Self::Bedrock => {
-                text(&event["content"][0]["text"]) + text(&event["delta"]["text"]).as_str()
+                let block = last(&event["content"]).unwrap_or_default();
+                text(&block["text"]) + text(&event["delta"]["text"]).as_str()
             }
             Self::Responses => {
-                text(&event["output"][0]["content"][0]["text"]) + text(&event["delta"]).as_str()
+                let item = last(&event["output"]).unwrap_or_default();
+                let is_text = event["type"] == "response.output_text.delta";
+                let delta = if is_text { text(&event["delta"]) } else { String::new() };
+                text(&item["content"][0]["text"]) + delta.as_str()
             }
             Self::Chat => {
                 let choice = &event["choices"][0];

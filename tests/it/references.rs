@@ -1,5 +1,5 @@
-//! The generated references `docs/reference/settings.md`, `cli.md` and `api.md`. The tests compare
-//! each page with the code. With `BATON_WRITE_DOCS=1` they write the pages instead. Other tests
+//! The generated references `docs/reference/settings.md`, `cli.md`, `api.md` and `clients.md`. The
+//! tests compare each page with the code. With `BATON_WRITE_DOCS=1` they write the pages instead. Other tests
 //! compare what documents name with what exists.
 
 mod api;
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use baton_runtime::settings::all_settings;
+use baton_test_harness::client_matrix;
 use baton_test_harness::system::TestSystem;
 use yaml_serde::Value as Yaml;
 
@@ -60,6 +61,12 @@ fn cell(text: &str) -> String {
 #[test]
 fn settings_reference_is_fresh() {
     compare_or_write("settings.md", &settings::page());
+}
+
+/// The suites of real clients prove what the page says. Here it only has every client and upstream.
+#[test]
+fn page_of_clients_is_fresh() {
+    compare_or_write("clients.md", &client_matrix::page(RENEW));
 }
 
 #[test]

@@ -18,15 +18,7 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// is not a JSON object.
 pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     const ASKED: &str = r#""include_usage":true"#;
-    let mut options = None;
-    json::for_each_field(body, |name, span| {
-        if name == "stream_options" {
-            options = Some(span);
-        }
-        Ok(())
-    })
-    .ok()?;
-    let Some(span) = options else {
+    let Some(span) = find_stream_options(body).ok()? else {
         let start = memchr::memchr(b'{', body)? + 1;
         let rest = body.get(start..)?.trim_ascii_start();
         let comma = if rest.starts_with(b"}") { "" } else { "," };
@@ -49,6 +41,34 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     }
     changed.push('}');
     Some(splice(body, span, &changed))
+}
+
+/// Removes the request for usage, for an upstream that refuses it and reports the usage anyway. `None`
+/// if the body has none or is not a JSON object.
+pub fn remove_usage_request(body: &Bytes) -> Option<Bytes> {
+    let span = find_stream_options(body).ok()??;
+    let current = JsonValue::from_checked(body.get(span.clone())?);
+    let is_request = |name: &str| name == "include_usage";
+    if !current.fields()?.any(|(name, _)| is_request(&name)) {
+        return None;
+    }
+    let kept = current.fields()?.filter(|(name, _)| !is_request(name));
+    let kept =
+        kept.map(|(name, value)| format!("{}:{}", serde_json::Value::from(&*name), value.raw()));
+    let kept: Vec<String> = kept.collect();
+    Some(splice(body, span, &format!("{{{}}}", kept.join(","))))
+}
+
+/// Where the options of the stream are, if there are some.
+fn find_stream_options(body: &Bytes) -> Result<Option<Range<usize>>, json::JsonError> {
+    let mut options = None;
+    json::for_each_field(body, |name, span| {
+        if name == "stream_options" {
+            options = Some(span);
+        }
+        Ok(())
+    })?;
+    Ok(options)
 }
 
 fn splice(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
@@ -174,6 +194,26 @@ mod tests {
     const TEXT: &str =
         "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\" é\"}}],\"usage\":null}";
     const FILTER: &str = "data: {\"choices\":[],\"usage\":null,\"prompt_filter_results\":[]}";
+
+    #[test]
+    fn usage_request_is_removed_where_it_is_refused() {
+        let check = |body: &'static str, wanted: Option<&'static str>| {
+            let made = remove_usage_request(&Bytes::from_static(body.as_bytes()));
+            assert_eq!(made, wanted.map(Bytes::from), "{body}");
+        };
+        check(
+            r#"{"a":1,"stream_options":{"include_usage":true},"b":2}"#,
+            Some(r#"{"a":1,"stream_options":{},"b":2}"#),
+        );
+        check(
+            r#"{"stream_options":{"x":[1.0],"include_usage":false,"y":null}}"#,
+            Some(r#"{"stream_options":{"x":[1.0],"y":null}}"#),
+        );
+        check(r#"{"stream_options":{"x":1}}"#, None);
+        check(r#"{"stream_options":null}"#, None);
+        check(r#"{"a":1}"#, None);
+        check("7", None);
+    }
 
     #[test]
     fn only_the_usage_option_is_added() {

@@ -29,7 +29,7 @@ use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
 };
-use baton_protocol::usage_chunk::ask_for_usage;
+use baton_protocol::usage_chunk::{ask_for_usage, remove_usage_request};
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use std::ops::Range;
@@ -411,11 +411,12 @@ impl RequestConversion {
             }
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
-                if self.plan.asks_for_usage
-                    && self.plan.target.capabilities.stream_options
-                    && let Some(asking) = ask_for_usage(&body)
-                {
-                    (body, hint) = (asking, ResponseHint::HideUsage);
+                if self.plan.asks_for_usage {
+                    if !self.plan.target.capabilities.stream_options {
+                        body = remove_usage_request(&body).unwrap_or(body);
+                    } else if let Some(asking) = ask_for_usage(&body) {
+                        (body, hint) = (asking, ResponseHint::HideUsage);
+                    }
                 }
                 (self.path, body)
             }

@@ -14,6 +14,7 @@
     reason = "checks are chained, and the last one is dropped"
 )]
 
+pub mod client_matrix;
 pub mod client_response;
 pub mod collector;
 pub mod console_client;
@@ -34,4 +35,5 @@ pub mod stores;
 pub mod system;
 pub mod table_rights;
 pub mod token_endpoint;
+pub mod twin_upstream;
 pub mod upstream;

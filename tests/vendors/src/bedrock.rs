@@ -48,8 +48,11 @@ const BETAS: [&str; 16] = [
     "token-efficient-tools-2025-02-19",
     "tool-search-tool-2025-10-19",
 ];
-/// More of them: what Claude Code 2.1.330 sends to Bedrock (recorded 2026-11-23).
-const CLIENT_BETAS: [&str; 3] = [
+/// More of them: what Claude Code sends to Bedrock in its Bedrock mode (2.1.330, recorded 2026-11-23;
+/// `thinking-token-count`: 2.1.332, recorded 2026-11-29). It repeats a refused request without betas, so
+/// this does not prove that Bedrock takes them.
+const CLIENT_BETAS: [&str; 4] = [
+    "thinking-token-count-2026-05-13",
     "thinking-binding-controls-2026-08-01",
     "thinking-display-updates-2026-08-18",
     "tool-examples-2025-10-29",

@@ -70,6 +70,16 @@ pub(crate) fn unknown_field<'a>(value: &'a Value, known: &[&str]) -> Option<&'a 
     keys.into_iter().find(|key| !known.contains(key))
 }
 
+/// The schema that a text of the system has. A model follows it without being bound to it.
+fn schema_in_prompt(request: &VendorRequest) -> Option<Value> {
+    let systems = messages(request).iter().filter(|message| role(message) == "system");
+    systems.map(|message| text_of(&message["content"])).find_map(|text| {
+        let given = &text[text.find('{')?..];
+        let mut values = serde_json::Deserializer::from_str(given).into_iter::<Value>();
+        values.next()?.ok().filter(|schema| schema["type"] == "object")
+    })
+}
+
 /// What the answer to an accepted Chat request depends on.
 pub(crate) fn accept(request: &VendorRequest, model: &str, thinks: bool) -> AcceptedRequest {
     let body = &request.body;
@@ -96,7 +106,9 @@ pub(crate) fn accept(request: &VendorRequest, model: &str, thinks: bool) -> Acce
     let format = &body["response_format"];
     let schema = match format["type"].as_str() {
         Some("json_schema") => Some(format["json_schema"]["schema"].clone()),
-        Some("json_object") => Some(serde_json::json!({"type": "object"})),
+        Some("json_object") => {
+            Some(schema_in_prompt(request).unwrap_or_else(|| serde_json::json!({"type": "object"})))
+        }
         _ => None,
     };
     AcceptedRequest {
@@ -105,6 +117,6 @@ pub(crate) fn accept(request: &VendorRequest, model: &str, thinks: bool) -> Acce
         forced_tool: forced,
         thinks,
         answer_schema: schema,
-        ..AcceptedRequest::new(Dialect::Chat, request, model)
+        ..AcceptedRequest::new(Dialect::Chat, request, model).hearing(messages(request))
     }
 }

@@ -10,8 +10,9 @@
 //!   requests in the vendor's form, and keeps a ledger of all requests.
 //!
 //! A twin does what the prompt says: `[[tool]]` in the last user's text (or `TOOL:`) makes it call
-//! the first tool that was offered, `[[tools]]` makes it call it twice, and `[[tool:ls]]` also says
-//! what to write in its arguments. A forced choice is obeyed, and an answer in a schema follows the
+//! the first tool that was offered, `[[tools]]` makes it call it twice, `[[tool:ls]]` also says what to
+//! write in its arguments, and `[[tool@Bash:ls]]` which tool to call. `[[say:hi]]` is answered with
+//! "hi", `[[recall]]` with its own last text, and a tool's output with that output. A forced choice is obeyed, and an answer in a schema follows the
 //! schema. The continuation state that a vendor gives (signatures, encrypted reasoning, stored
 //! responses, threads) is checked when it comes back.
 

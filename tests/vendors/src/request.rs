@@ -1,5 +1,6 @@
 //! A request as a vendor sees it, and what the vendor makes of it.
 
+use crate::chat_shape::text_of;
 use serde_json::Value;
 
 /// A request to a vendor.
@@ -107,6 +108,10 @@ pub struct AcceptedRequest {
     pub includes_usage: bool,
     /// The text of the last message if a user wrote it.
     pub last_text: Option<String>,
+    /// The last text of the assistant.
+    pub last_answer: Option<String>,
+    /// The text of the last tool's output that the assistant has not answered yet.
+    pub tool_output: Option<String>,
     /// The tools.
     pub tools: Vec<OfferedTool>,
     /// The tool that must be called.
@@ -136,6 +141,8 @@ impl AcceptedRequest {
             is_stream: request.is_stream(),
             includes_usage: request.body["stream_options"]["include_usage"] == true,
             last_text: None,
+            last_answer: None,
+            tool_output: None,
             tools: Vec::new(),
             forced_tool: None,
             thinks: false,
@@ -147,6 +154,34 @@ impl AcceptedRequest {
             body_bytes: request.body.to_string().len(),
         }
     }
+
+    /// Notes what the answer can repeat: the assistant's last text, and the output of a tool that it
+    /// has not answered yet. The conversation has messages of any dialect, or items of Responses.
+    pub(crate) fn hearing(mut self, conversation: &[Value]) -> Self {
+        let from = conversation.iter().rposition(is_of_assistant).map_or(0, |index| index + 1);
+        let answers = conversation.iter().filter(|item| item["role"] == "assistant");
+        let mut texts = answers.map(|message| text_of(&message["content"]));
+        self.last_answer = texts.rfind(|text| !text.is_empty());
+        self.tool_output = conversation[from..].iter().filter_map(output_of).next_back();
+        self
+    }
+}
+
+fn is_of_assistant(item: &Value) -> bool {
+    item["role"] == "assistant" || item["type"].as_str().is_some_and(|kind| kind.ends_with("_call"))
+}
+
+/// The text of a tool's output in a message of Chat or Messages, or in an item of Responses.
+fn output_of(item: &Value) -> Option<String> {
+    if item["role"] == "tool" {
+        return Some(text_of(&item["content"]));
+    }
+    if item["type"].as_str().is_some_and(|kind| kind.ends_with("_call_output")) {
+        return Some(text_of(&item["output"]));
+    }
+    let mut blocks = item["content"].as_array().into_iter().flatten();
+    let result = blocks.rfind(|block| block["type"] == "tool_result");
+    result.map(|result| text_of(&result["content"]))
 }
 
 /// A vendor's refusal.

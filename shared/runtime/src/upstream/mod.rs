@@ -22,7 +22,7 @@ use address::FilteringResolver;
 use aws_lc_rs::digest::{SHA256, digest};
 use baton_domain::secret::{Secret, without_secrets};
 use baton_domain::verdict::ErrorFields;
-use baton_providers::address::trim_base_url;
+use baton_providers::address::{path_below, trim_base_url};
 use bytes::Bytes;
 use credential_probe::RandomCredentialAnswers;
 use http::uri::InvalidUri;
@@ -120,7 +120,7 @@ impl UpstreamAddress {
     pub fn new(base_url: &str, path_and_query: &str) -> Self {
         let mut url = trim_base_url(base_url).to_owned();
         let path = url.len();
-        url.push_str(path_and_query);
+        url.push_str(path_below(base_url, path_and_query));
         Self { url, path }
     }
 

@@ -53,7 +53,7 @@ impl ServedTokens {
         })
     }
 
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.input += other.input;
         self.output += other.output;
         self.cache_read += other.cache_read;

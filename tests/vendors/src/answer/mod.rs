@@ -100,7 +100,7 @@ impl AnswerPlan {
         let calls = plan_calls(vendor, accepted, serial);
         let text = match &accepted.answer_schema {
             Some(schema) => sample(schema, "answer").to_string(),
-            None => format!("Answer {serial}."),
+            None => said(accepted, serial),
         };
         let thinking = accepted.thinks.then(|| format!("Thought {serial}."));
         Self {
@@ -113,18 +113,31 @@ impl AnswerPlan {
     }
 }
 
+/// The text of an answer without a schema.
+fn said(accepted: &AcceptedRequest, serial: u64) -> String {
+    let prompt = accepted.last_text.as_deref().unwrap_or_default();
+    let marked = prompt.split_once("[[say:").and_then(|(_, rest)| rest.split_once("]]"));
+    match (marked, &accepted.tool_output) {
+        (Some((words, _)), _) => words.to_owned(),
+        _ if prompt.contains("[[recall]]") => accepted.last_answer.clone().unwrap_or_default(),
+        (None, Some(output)) => format!("The tool said: {}", output.trim()),
+        (None, None) => format!("Answer {serial}."),
+    }
+}
+
 fn plan_calls(vendor: Vendor, accepted: &AcceptedRequest, serial: u64) -> Vec<PlannedCall> {
     let prompt = accepted.last_text.as_deref().unwrap_or_default();
     let marked = prompt.split_once("[[tool").and_then(|(_, rest)| rest.split_once("]]"));
     let is_asked = marked.is_some() || prompt.contains("TOOL:") || accepted.forced_tool.is_some();
-    let named = |name: &String| accepted.tools.iter().find(|tool| tool.name == *name);
+    let named = |name: &str| accepted.tools.iter().find(|tool| tool.name == name);
+    let inside = marked.map_or("", |(inside, _)| inside);
+    let wanted = inside.strip_prefix('@').and_then(|rest| rest.split(':').next());
     let forced = match &accepted.forced_tool {
-        Some(ForcedTool::Named(name)) => Some(name),
-        Some(ForcedTool::Any) | None => None,
+        Some(ForcedTool::Named(name)) => Some(name.as_str()),
+        Some(ForcedTool::Any) | None => wanted,
     };
     let tool = forced.and_then(named).or_else(|| accepted.tools.first());
     let Some(tool) = tool.filter(|_| is_asked) else { return Vec::new() };
-    let inside = marked.map_or("", |(inside, _)| inside);
     let text = inside.split_once(':').map_or("echo hi", |(_, text)| text);
     let count = if inside.starts_with('s') { 2 } else { 1 };
     (0..count).map(|index| plan_call(vendor, tool, text, serial * 10 + index)).collect()

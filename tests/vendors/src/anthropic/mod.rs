@@ -153,7 +153,7 @@ pub(crate) fn check_body(
         answer_schema: schema,
         conversation: messages.to_vec(),
         is_stored: request.field("thread").is_some(),
-        ..AcceptedRequest::new(dialect, request, model)
+        ..AcceptedRequest::new(dialect, request, model).hearing(messages)
     })
 }
 

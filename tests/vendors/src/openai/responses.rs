@@ -91,10 +91,13 @@ pub(super) fn check(
         )
         .with("input", Some("missing_required_parameter")));
     }
-    conversation.extend(input.iter().cloned());
+    conversation.extend(input.iter().map(|item| resolve(item, request, state).clone()));
     items::check(&input, &conversation, request, state)?;
     let effort = request.body["reasoning"]["effort"].as_str();
-    let last = conversation.last().filter(|item| item["role"] == "user");
+    let heard = AcceptedRequest::new(Dialect::Responses, request, model).hearing(&conversation);
+    let is_instruction = |item: &Value| item["role"] == "system" || item["role"] == "developer";
+    let last = conversation.iter().rfind(|item| !is_instruction(item));
+    let last = last.filter(|item| item["role"] == "user");
     let last = last.map(|item| text_of(&item["content"]));
     let includes = request.body["include"].as_array().into_iter().flatten();
     let format = &request.body["text"]["format"];
@@ -111,8 +114,18 @@ pub(super) fn check(
         conversation,
         is_stored: request.body["store"] != false,
         encrypts_reasoning: includes.into_iter().any(|name| name == "reasoning.encrypted_content"),
-        ..AcceptedRequest::new(Dialect::Responses, request, model)
+        ..heard
     })
+}
+
+/// The stored item that a reference names, or the item itself.
+fn resolve<'a>(item: &'a Value, request: &VendorRequest, state: &'a TwinState) -> &'a Value {
+    if item["type"] != "item_reference" {
+        return item;
+    }
+    let own = state.responses.iter().filter(|((account, _), _)| account == request.account());
+    let mut stored = own.flat_map(|(_, items)| items);
+    stored.find(|stored| stored["id"] == item["id"]).unwrap_or(item)
 }
 
 /// The conversation of the response before, which belongs to one account ("Conversation state",
