@@ -244,7 +244,7 @@ impl SoldPrices<'_> {
 mod tests {
     use super::*;
     use crate::own_price::{OwnPrice, PriceId};
-    use crate::price::TokenRates;
+    use crate::token_rates::TokenRates;
 
     fn own(model: &str, price: ModelPrice) -> OwnPrice {
         OwnPrice { id: PriceId { model: model.to_owned(), from: price.from }, price }

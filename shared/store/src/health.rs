@@ -244,7 +244,7 @@ impl HealthStore {
             by_id.insert(text(&item, PK)?, item);
         }
         for id in ids {
-            self.connection.health.merge_item(id, by_id.remove(&item_names::health(id).0))?;
+            self.connection.health.merge_item(id, by_id.remove(&item_names::health(id).pk))?;
         }
         Ok(())
     }
@@ -281,10 +281,10 @@ impl HealthStore {
         id: &AccountId,
         known_health: &KnownHealth,
     ) -> Result<u64, StoreError> {
-        let (pk, sk) = item_names::health(id);
+        let key = item_names::health(id);
         let mut item: StoreItem = serde_dynamo::to_item(&*known_health.health)
-            .map_err(|error| inconsistent(&pk, &sk, &error))?;
-        item.extend(key_of((pk, sk)));
+            .map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
+        item.extend(key_of(key));
         let number = |number: u64| AttributeValue::N(number.to_string());
         let version = known_health.version + 1;
         item.insert(VERSION.to_owned(), number(version));

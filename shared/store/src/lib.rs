@@ -63,6 +63,7 @@ pub use gauge_readings::GaugeReader;
 pub use health::HealthStore;
 pub use idempotency::{ResponseStore, StoredResponse};
 pub use item::{Entity, StoredEntity};
+pub use item_names::ItemKey;
 pub use leases::LeaseStore;
 pub use limits::{Admission, LimitReader, LimitStore, LimitSweeper};
 pub use list::ListPage;

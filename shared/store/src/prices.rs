@@ -2,6 +2,7 @@
 
 use crate::config_reader::ConfigReader;
 use crate::item::{Entity, StoredEntity};
+use crate::item_names::ItemKey;
 use crate::permissions::{LIST_CONFIG, store_handle};
 use crate::{StoreError, item_names};
 use baton_domain::own_price::{OwnPrice, PriceId};
@@ -37,8 +38,8 @@ impl Entity for OwnPrice {
         &self.id
     }
 
-    fn item_key(id: &PriceId) -> (String, String) {
-        (format!("price#{}", id.model), item_names::sortable_time(id.from))
+    fn item_key(id: &PriceId) -> ItemKey {
+        ItemKey::new(format!("price#{}", id.model), item_names::sortable_time(id.from))
     }
 }
 
@@ -99,7 +100,8 @@ mod tests {
     use super::*;
     use crate::testing::{TestTables, at, open_handle};
     use crate::{ConfigEdit, ConfigEditor};
-    use baton_domain::price::{ModelPrice, TokenRates};
+    use baton_domain::price::ModelPrice;
+    use baton_domain::token_rates::TokenRates;
 
     #[tokio::test]
     async fn own_price_overrides_the_table_until_it_is_removed() {

@@ -1,6 +1,6 @@
 //! Log, metrics and traces.
 
-use super::section::section;
+use super::section::{parsed_values, section};
 use std::str::FromStr;
 
 section! {
@@ -90,4 +90,8 @@ impl FromStr for LogFormat {
             _ => Err("must be `text` or `json`"),
         }
     }
+}
+
+parsed_values! {
+    LogFormat;
 }
