@@ -7,28 +7,11 @@ use crate::permissions::{LIST_CONFIG, store_handle};
 use crate::{StoreError, item_names};
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::PriceTable;
-use baton_runtime::cache::{Cache, CacheLifetime};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
-
-/// The cached price table; the cache has only one entry.
-pub(crate) type PriceCache = Cache<(), Arc<PriceTable>>;
 
 /// The prices that apply while the operator's prices are not known.
 static BUILTIN: LazyLock<Arc<PriceTable>> =
     LazyLock::new(|| Arc::new(PriceTable::builtin().clone()));
-
-/// Prices change rarely, and each record says which price it has. So cached prices bridge an outage
-/// of up to a day.
-const LIFETIME: CacheLifetime = CacheLifetime {
-    fresh: Duration::from_mins(1),
-    stale: Duration::from_mins(10),
-    outage: Duration::from_hours(24),
-};
-
-pub(crate) fn cache() -> PriceCache {
-    Cache::new(1, LIFETIME)
-}
 
 impl Entity for OwnPrice {
     type Id = PriceId;

@@ -129,7 +129,7 @@ async fn attempt(
 }
 
 /// The token with the issued values. A refresh token that was not replaced stays valid.
-pub fn renewed_token(
+pub(crate) fn renewed_token(
     token: &AccountToken,
     issued: IssuedToken,
     store: &TokenStore,

@@ -103,7 +103,7 @@ impl TokenStore {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the token has been changed or deleted since it was read.
-    pub async fn put_renewed_token(
+    pub(crate) async fn put_renewed_token(
         &self,
         token: &AccountToken,
         account: &Account,
@@ -219,7 +219,7 @@ impl AccountToken {
 
     /// The next version of the token, with the status `token_status`.
     #[must_use]
-    pub fn with_status(&self, token_status: TokenStatus) -> Self {
+    pub(crate) fn with_status(&self, token_status: TokenStatus) -> Self {
         Self { token_status, version: self.version + 1, ..self.clone() }
     }
 
