@@ -230,14 +230,13 @@ fn facts(
 
 /// The words for a client's protocol.
 fn protocol_label(name: &str) -> &str {
-    let labels = [
-        (ClientProtocol::AnthropicMessages, "Anthropic Messages"),
-        (ClientProtocol::OpenaiChat, "OpenAI Chat Completions"),
-        (ClientProtocol::OpenaiResponses, "OpenAI Responses"),
-        (ClientProtocol::BedrockInvokeModel, "Bedrock InvokeModel"),
-    ];
-    let known = labels.iter().find(|(protocol, _)| protocol.as_str() == name);
-    known.map_or(name, |(_, label)| *label)
+    let known = ClientProtocol::ALL.into_iter().find(|protocol| protocol.as_str() == name);
+    known.map_or(name, |protocol| match protocol {
+        ClientProtocol::AnthropicMessages => "Anthropic Messages",
+        ClientProtocol::OpenaiChat => "OpenAI Chat Completions",
+        ClientProtocol::OpenaiResponses => "OpenAI Responses",
+        ClientProtocol::BedrockInvokeModel => "Bedrock InvokeModel",
+    })
 }
 
 /// The cost, with a mark if the model has no price.

@@ -27,7 +27,7 @@ pub fn entry(vendor: Vendor, region: Option<&str>, model: &str) -> Option<ModelP
 }
 
 /// The vendor that makes the model, if its name says so.
-pub fn maker_of(model: &str) -> Option<Vendor> {
+pub(crate) fn maker_of(model: &str) -> Option<Vendor> {
     let lower = model.to_ascii_lowercase();
     let name = base_id(lower.rsplit('/').next().unwrap_or(&lower));
     let claude = || name.starts_with("claude-").then_some(Vendor::Anthropic);
@@ -35,7 +35,7 @@ pub fn maker_of(model: &str) -> Option<Vendor> {
 }
 
 /// The entry of a model at the vendor that makes it, for hosts whose own prices are not known.
-pub fn makers_entry(model: &str) -> Option<ModelPrice> {
+pub(crate) fn makers_entry(model: &str) -> Option<ModelPrice> {
     let lower = model.to_ascii_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
     entry(Vendor::of_model(name)?, None, name)

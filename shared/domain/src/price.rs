@@ -361,7 +361,7 @@ impl PriceTable {
     ///
     /// # Errors
     /// The text has another format.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let PriceFile { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
         let (contexts, own) = (BTreeMap::new(), BTreeMap::new());

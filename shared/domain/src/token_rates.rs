@@ -25,7 +25,7 @@ pub struct TokenRates {
 
 impl TokenRates {
     /// The cost of `tokens`.
-    pub fn charge_tokens(&self, tokens: &TokenCounts) -> PicoUsd {
+    pub(crate) fn charge_tokens(&self, tokens: &TokenCounts) -> PicoUsd {
         [
             (self.input, tokens.input),
             (self.output, tokens.output),

@@ -60,7 +60,7 @@ impl TelemetrySettings {
     }
 
     /// Whether spans are sent to an OpenTelemetry collector.
-    pub fn sends_traces(&self) -> bool {
+    pub(crate) fn sends_traces(&self) -> bool {
         self.sends(self.traces_endpoint.as_ref(), &self.traces_exporter)
     }
 
