@@ -72,7 +72,8 @@ pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListen
 pub(crate) async fn serve_connections<S, B>(
     listener: TcpListener,
     service: S,
-    (connections, neighbors): (ConnectionSet, ConnectionSet),
+    connections: ConnectionSet,
+    neighbors: ConnectionSet,
     shutdown: ShutdownTokens,
 ) where
     S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
@@ -201,7 +202,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
-    fn connections() -> (ConnectionSet, ConnectionSet) {
+    fn connections() -> ConnectionSet {
         let minute = Duration::from_mins(1);
         let rules = ConnectionRules {
             max_connections: 100,
@@ -210,7 +211,7 @@ mod tests {
             body_time: None,
             trusted_proxies: AddressRanges::default(),
         };
-        (ConnectionSet::new(rules.clone()), ConnectionSet::new(rules))
+        ConnectionSet::new(rules)
     }
 
     /// A server that answers each client with the HTTP version of its request.
@@ -219,8 +220,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
         let tokens = ShutdownTokens { requested: shutdown.clone(), ..ShutdownTokens::default() };
-        let serving =
-            serve_connections(listener, Router::new().fallback(told), connections(), tokens);
+        let service = Router::new().fallback(told);
+        let serving = serve_connections(listener, service, connections(), connections(), tokens);
         (address, shutdown, tokio::spawn(serving))
     }
 

@@ -157,7 +157,8 @@ impl PreparedSystem {
         ));
         let maintenance_task = tokio::spawn(run_maintenance(
             self.local,
-            (RefreshStores::new(&self.connection), self.outside),
+            RefreshStores::new(&self.connection),
+            self.outside,
             self.queue,
             shutdown.clone(),
         ));
@@ -241,11 +242,21 @@ impl ServiceListeners {
         };
         let relay_connections = ConnectionSet::new(ConnectionRules::for_relay(settings, files));
         let admin_connections = ConnectionSet::new(ConnectionRules::for_admin(settings, files));
-        let for_relay = (relay_connections.clone(), admin_connections.clone());
-        let for_admin = (admin_connections, relay_connections);
         tokio::join!(
-            server::serve_connections(relay_listener, relay.clone(), for_relay, tokens.clone()),
-            server::serve_connections(admin_listener, admin, for_admin, tokens.clone()),
+            server::serve_connections(
+                relay_listener,
+                relay.clone(),
+                relay_connections.clone(),
+                admin_connections.clone(),
+                tokens.clone(),
+            ),
+            server::serve_connections(
+                admin_listener,
+                admin,
+                admin_connections.clone(),
+                relay_connections.clone(),
+                tokens.clone(),
+            ),
         );
         // Meanwhile, answers whose client has left are read to their end.
         let forced_end = async {
@@ -284,7 +295,8 @@ async fn feed_stats(local: LocalAws, store: StatsStores, queue_drained: Cancella
 /// Runs refresh on its schedule.
 async fn run_maintenance(
     local: LocalAws,
-    (store, outside): (RefreshStores, OutboundClients),
+    store: RefreshStores,
+    outside: OutboundClients,
     queue: UsageQueue,
     shutdown: CancellationToken,
 ) {

@@ -31,7 +31,7 @@ async fn two_instances_share_ten_slots() {
                 let is_acquired = store
                     .relay
                     .slots
-                    .acquire_slot(&account, MOST, (&id, expires))
+                    .acquire_slot(&account, MOST, &id, expires)
                     .await
                     .expect("an answer");
                 is_acquired.then_some(id)
@@ -50,7 +50,7 @@ async fn two_instances_share_ten_slots() {
         !stores[1]
             .relay
             .slots
-            .acquire_slot(&account, MOST, (&late, expires))
+            .acquire_slot(&account, MOST, &late, expires)
             .await
             .expect("an answer")
     );
@@ -65,11 +65,11 @@ async fn two_instances_share_ten_slots() {
         stores[1]
             .relay
             .slots
-            .acquire_slot(&account, MOST, (&late, expires))
+            .acquire_slot(&account, MOST, &late, expires)
             .await
             .expect("an answer")
     );
-    let again = stores[1].relay.slots.acquire_slot(&account, MOST, (&late, expires)).await;
+    let again = stores[1].relay.slots.acquire_slot(&account, MOST, &late, expires).await;
     assert!(again.expect("an answer"), "the same request can acquire its slot again");
 }
 
@@ -80,7 +80,7 @@ async fn slots_of_dead_processes_expire() {
     let take = async |store: &AllStores, seconds: i64| {
         let id = request(store);
         let expires = clock.now().as_second() + seconds;
-        store.relay.slots.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
+        store.relay.slots.acquire_slot(&account, 3, &id, expires).await.expect("an answer")
     };
     assert!(take(&store, 60).await && take(&store, 60).await && take(&store, 600).await);
     clock.advance(SignedDuration::from_secs(59));

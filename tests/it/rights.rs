@@ -57,7 +57,7 @@ async fn relay_calls_are_allowed_by_its_policy() {
     let store = watched.store("Relay").relay;
     let (id, now) = (RequestId::at(store.clock().now(), 1), store.clock().now());
     let which = SessionPinKey { group: GroupId::from_bits(1), session: 3, model: "m".into() };
-    store.slots.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a slot");
+    store.slots.acquire_slot(&account(), 3, &id, now.as_second() + 60).await.expect("a slot");
     store.slots.release_slot(&account(), &id).await.expect("released");
     store.session_pins.put_session_pin(&which, "elsewhere").await.expect("stored");
     store.session_pins.find_session_pin(&which).await.expect("read");

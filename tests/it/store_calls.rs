@@ -1,7 +1,8 @@
 //! The store calls of a request: none for an invalid key, and no write except its record.
 
 use baton_domain::own_price::{OwnPrice, PriceId};
-use baton_domain::price::{ModelPrice, TokenRates};
+use baton_domain::price::ModelPrice;
+use baton_domain::token_rates::TokenRates;
 use baton_relay::Relay;
 use baton_runtime::clock::Clock;
 use baton_store::ConfigEdit;

@@ -22,7 +22,7 @@ const BUFFERED_SPAN_MAX: Duration = Duration::from_millis(10);
 /// refused.
 pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "body size";
-    let mut accepted_bytes = 0;
+    let mut accepted_mebibytes = 0;
     for size in PROBED_MEBIBYTES {
         let mut body = vec![b' '; size * MEBIBYTE - 1];
         body.push(b'x');
@@ -35,13 +35,13 @@ pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret)
         let refusal = match response.await {
             // The relay has read the whole body and found that it is not JSON.
             Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
-                accepted_bytes = size;
+                accepted_mebibytes = size;
                 continue;
             }
             Ok(response) if response.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 read_error_message(response).await
             }
-            Ok(response) if accepted_bytes == 0 => {
+            Ok(response) if accepted_mebibytes == 0 => {
                 let what = format!("cannot be checked: {}", read_error_message(response).await);
                 return CheckResult::warn(
                     CHECK,
@@ -52,20 +52,21 @@ pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret)
             Ok(response) => read_error_message(response).await,
             Err(error) => root_cause(&error),
         };
-        return body_size_result(CHECK, (accepted_bytes, size), &refusal);
+        return body_size_result(CHECK, accepted_mebibytes, size, &refusal);
     }
-    CheckResult::ok(CHECK, format!("bodies of {accepted_bytes} MiB pass"))
+    CheckResult::ok(CHECK, format!("bodies of {accepted_mebibytes} MiB pass"))
 }
 
 fn body_size_result(
     check: &'static str,
-    (accepted_bytes, rejected_bytes): (usize, usize),
+    accepted_mebibytes: usize,
+    rejected_mebibytes: usize,
     reason: &str,
 ) -> CheckResult {
     let what = format!(
-        "bodies of {accepted_bytes} MiB pass, bodies of {rejected_bytes} MiB do not: {reason}"
+        "bodies of {accepted_mebibytes} MiB pass, bodies of {rejected_mebibytes} MiB do not: {reason}"
     );
-    if accepted_bytes < REQUIRED_MEBIBYTES {
+    if accepted_mebibytes < REQUIRED_MEBIBYTES {
         let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
         return CheckResult::fail(check, what, advice);
     }
@@ -187,8 +188,8 @@ mod tests {
 
     #[test]
     fn body_limit_is_compared_with_what_sessions_need() {
-        assert_eq!(body_size_result("body size", (1, 5), "413").state, CheckStatus::Fail);
-        assert_eq!(body_size_result("body size", (5, 6), "413").state, CheckStatus::Warn);
-        assert_eq!(body_size_result("body size", (16, 32), "413").state, CheckStatus::Warn);
+        assert_eq!(body_size_result("body size", 1, 5, "413").state, CheckStatus::Fail);
+        assert_eq!(body_size_result("body size", 5, 6, "413").state, CheckStatus::Warn);
+        assert_eq!(body_size_result("body size", 16, 32, "413").state, CheckStatus::Warn);
     }
 }

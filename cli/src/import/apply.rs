@@ -4,6 +4,7 @@
 use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, SkippedItem};
 use crate::CliError;
 use crate::operate::CliContext;
+use crate::operate::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind};
 use crate::output::{print_line, rows};
 use baton_api::accounts::AccountChange;
 use baton_api::credentials::NewCredential;
@@ -27,14 +28,22 @@ use std::path::Path;
 /// The result of an import.
 #[derive(Default)]
 pub(super) struct ImportOutcome {
-    /// Created items: kind, name, id.
-    pub(super) created: Vec<(&'static str, String, String)>,
+    /// Created items.
+    pub(super) created: Vec<CreatedItem>,
     /// Secrets of new keys that are not written to a file: name, secret.
     pub(super) secrets: Vec<(String, String)>,
     /// Items that the API refused.
     pub(super) refused: Vec<SkippedItem>,
     /// Items that already existed: kind, name.
     pub(super) existing: Vec<(&'static str, String)>,
+}
+
+/// An item that an import has created.
+pub(super) struct CreatedItem {
+    /// The noun of the kind of resource.
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) id: String,
 }
 
 /// Where new keys are written.
@@ -80,7 +89,9 @@ impl KeyOutput {
 
     fn output_secret(
         &mut self,
-        (name, id, secret): (&str, &str, &str),
+        name: &str,
+        id: &str,
+        secret: &str,
         outcome: &mut ImportOutcome,
     ) -> Result<(), CliError> {
         match self {
@@ -102,7 +113,8 @@ pub(super) async fn apply(
     context: &CliContext,
     source: &str,
     plan: &ImportPlan,
-    (keys, outcome): (&mut KeyOutput, &mut ImportOutcome),
+    keys: &mut KeyOutput,
+    outcome: &mut ImportOutcome,
 ) -> Result<(), CliError> {
     let mut run = ImportRun { context, source, outcome };
     let total = plan.groups.len() + plan.accounts.len() + plan.keys.len();
@@ -110,41 +122,34 @@ pub(super) async fn apply(
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
 
-    let mut groups = run.ids_by_name("groups").await?;
+    let mut groups = run.ids_by_name(GROUP).await?;
     for group in &plan.groups {
         let body = Ok(GroupChange {
             name: Some(group.name.clone()),
             description: Some(group.description.clone()),
             ..GroupChange::default()
         });
-        if let Some(created) = run
-            .create_missing(("group", "groups"), (&group.name, &group.name), (&groups, body))
-            .await?
+        if let Some(created) =
+            run.create_missing(GROUP, &group.name, &group.name, &groups, body).await?
         {
             groups.insert(group.name.clone(), id_of(&created));
         }
         bar.inc(1);
     }
-    let accounts = run.ids_by_name("accounts").await?;
+    let accounts = run.ids_by_name(ACCOUNT).await?;
     for account in &plan.accounts {
         let body = account_change(plan, account, &groups);
-        run.create_missing(
-            ("account", "accounts"),
-            (&account.name, &account.source),
-            (&accounts, body),
-        )
-        .await?;
+        run.create_missing(ACCOUNT, &account.name, &account.source, &accounts, body).await?;
         bar.inc(1);
     }
-    let ids_by_name = run.ids_by_name("keys").await?;
+    let ids_by_name = run.ids_by_name(KEY).await?;
     for key in &plan.keys {
         let body = key_change(key, &groups);
-        if let Some(created) = run
-            .create_missing(("key", "keys"), (&key.name, &key.source), (&ids_by_name, body))
-            .await?
+        if let Some(created) =
+            run.create_missing(KEY, &key.name, &key.source, &ids_by_name, body).await?
         {
             let secret = created["secret"].as_str().unwrap_or_default();
-            bar.suspend(|| keys.output_secret((&key.name, &id_of(&created), secret), run.outcome))?;
+            bar.suspend(|| keys.output_secret(&key.name, &id_of(&created), secret, run.outcome))?;
         }
         bar.inc(1);
     }
@@ -160,18 +165,23 @@ struct ImportRun<'a> {
 
 impl ImportRun<'_> {
     /// The existing items: ids by name.
-    async fn ids_by_name(&self, route: &str) -> Result<BTreeMap<String, String>, CliError> {
-        let all = self.context.admin.all(&[route], &[]).await?;
+    async fn ids_by_name(&self, kind: ResourceKind) -> Result<BTreeMap<String, String>, CliError> {
+        let all = self.context.admin.all(&[kind.route], &[]).await?;
         let named = |row: &Value| Some((row["name"].as_str()?.to_owned(), id_of(row)));
         Ok(rows(&all).iter().filter_map(named).collect())
     }
 
+    /// Creates the item `name` unless `ids_by_name` has it. `source` identifies the item in the
+    /// imported file, so that a repeated request has the same idempotency key.
     async fn create_missing(
         &mut self,
-        (kind, route): (&'static str, &str),
-        (name, source): (&str, &str),
-        (ids_by_name, body): (&BTreeMap<String, String>, Result<impl Serialize, CliError>),
+        kind: ResourceKind,
+        name: &str,
+        source: &str,
+        ids_by_name: &BTreeMap<String, String>,
+        body: Result<impl Serialize, CliError>,
     ) -> Result<Option<Value>, CliError> {
+        let ResourceKind { noun: kind, route, .. } = kind;
         if ids_by_name.contains_key(name) {
             self.outcome.existing.push((kind, name.to_owned()));
             return Ok(None);
@@ -200,7 +210,8 @@ impl ImportRun<'_> {
                 )));
             }
         };
-        self.outcome.created.push((kind, name.to_owned(), id_of(&created)));
+        let item = CreatedItem { kind, name: name.to_owned(), id: id_of(&created) };
+        self.outcome.created.push(item);
         Ok(Some(created))
     }
 }

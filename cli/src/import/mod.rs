@@ -12,7 +12,7 @@ mod plan;
 use crate::CliError;
 use crate::operate::{AdminTargetArgs, CliContext};
 use crate::output::{OutputPrinter, print_line, remark, rows};
-use apply::{ImportOutcome, KeyOutput};
+use apply::{CreatedItem, ImportOutcome, KeyOutput};
 use baton_runtime::clock::Clock;
 use clap::{Args, ValueEnum};
 use plan::{ImportPlan, SkippedItem};
@@ -93,7 +93,7 @@ pub(crate) async fn run_import(args: ImportArgs) -> Result<(), CliError> {
         None => KeyOutput::Shown,
     };
     let mut outcome = ImportOutcome::default();
-    let result = apply::apply(&context, args.source.name(), &plan, (&mut keys, &mut outcome)).await;
+    let result = apply::apply(&context, args.source.name(), &plan, &mut keys, &mut outcome).await;
     let rejected_bytes = outcome.refused.len();
     let mut skipped = std::mem::take(&mut outcome.refused);
     skipped.extend(plan.skipped);
@@ -140,7 +140,7 @@ fn planned(plan: &ImportPlan) -> Vec<Value> {
 }
 
 fn imported_rows(outcome: &ImportOutcome) -> Vec<Value> {
-    let created = outcome.created.iter().map(|(kind, name, id)| {
+    let created = outcome.created.iter().map(|CreatedItem { kind, name, id }| {
         let secret = outcome.secrets.iter().find(|(of, _)| *kind == "key" && of == name);
         let mut row = json!({ "kind": kind, "name": name, "result": "created", "detail": id });
         if let Some((_, secret)) = secret {

@@ -3,7 +3,7 @@
 use super::admin_client::read_answer;
 use super::field_flags::FieldFlags;
 use super::flag_values::{NONE, change, list, value};
-use super::{CliContext, read_stdin_line};
+use super::{CliContext, change_body, read_stdin_line};
 use crate::CliError;
 use crate::output::{print_line, text};
 use baton_api::alerts::{
@@ -116,7 +116,7 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
              input";
         return Err(CliError::Usage(message.to_owned()));
     }
-    let new = AlertSettingsChange {
+    let settings = AlertSettingsChange {
         url: change(args.webhook.map(piped).transpose()?, value("--webhook"))?,
         form: args.form.map(|format| match format {
             WebhookFormatArg::Json => WebhookFormat::Json,
@@ -126,14 +126,10 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
         sns_topic_arn: change(args.sns_topic, value("--sns-topic"))?,
         signing_secret: args.signing_secret.then(read_stdin_line).transpose()?.map(Secret::new),
     };
-    if json!(new) == json!({}) {
-        return Err(CliError::Usage(
-            "no setting was given; `baton alert set --help` lists the settings".into(),
-        ));
-    }
+    let body = change_body("alert", settings)?;
     let before: AlertSettingsResource = read_answer(&context.admin.get(&[ROUTE], &[]).await?)?;
     let version = before.shown.version;
-    let after = context.admin.put_versioned(version, &[ROUTE], &new).await?;
+    let after = context.admin.put_versioned(version, &[ROUTE], &body).await?;
     let ChangedAlertSettings { settings, signing_secret } = read_answer(&after)?;
     context.printer.show(&after, || {
         show_settings(&settings);

@@ -2,8 +2,8 @@
 //! module writes them to the file.
 
 use super::CliContext;
+use super::query_string::QueryString;
 use super::resource_names::{ACCOUNT, KEY};
-use super::usage::QueryString;
 use crate::CliError;
 use crate::output::remark;
 use clap::{Args, ValueEnum};
@@ -68,9 +68,9 @@ pub(super) async fn export(context: &CliContext, args: ExportArgs) -> Result<(),
         .and("to", args.to)
         .and("model", args.model)
         .and("outcome", args.outcome)
-        .and_id(context, ("key_id", KEY), args.key)
+        .and_id(context, "key_id", KEY, args.key)
         .await?
-        .and_id(context, ("account_id", ACCOUNT), args.account)
+        .and_id(context, "account_id", ACCOUNT, args.account)
         .await?;
     let path = ["usage", "export"];
     let Some(file) = args.out else {

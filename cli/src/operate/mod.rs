@@ -15,10 +15,11 @@ pub mod key;
 pub mod limit;
 pub mod model;
 pub mod price;
+mod query_string;
 pub mod reconcile;
 pub(crate) mod redrive;
 pub mod rerate;
-mod resource_names;
+pub(crate) mod resource_names;
 pub mod usage;
 pub mod user;
 
@@ -36,7 +37,7 @@ use clap::Args;
 use field_flags::FieldFlags;
 use resource_names::{ACCOUNT, ResourceKind, ResourceName};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
@@ -141,13 +142,7 @@ impl CliContext {
         name_or_id: &str,
         body: impl Serialize,
     ) -> Result<(), CliError> {
-        let body = json!(body);
-        if body == json!({}) {
-            return Err(CliError::Usage(format!(
-                "no setting was given; `baton {} set --help` lists the settings",
-                kind.noun
-            )));
-        }
+        let body = change_body(kind.noun, body)?;
         let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], &body).await?;
         let named = read_answer(&changed)?;
@@ -199,6 +194,20 @@ impl ConfirmationArg {
             _ => Err(CliError::Failed("canceled; nothing was changed".to_owned())),
         }
     }
+}
+
+/// The body of a request that changes the settings of `noun`.
+///
+/// # Errors
+/// It has no setting.
+fn change_body(noun: &str, change: impl Serialize) -> Result<Value, CliError> {
+    let body = json!(change);
+    if body == json!({}) {
+        return Err(CliError::Usage(format!(
+            "no setting was given; `baton {noun} set --help` lists the settings"
+        )));
+    }
+    Ok(body)
 }
 
 fn print_done(kind: ResourceKind, named: &ResourceName, message: &str) {

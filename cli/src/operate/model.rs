@@ -4,7 +4,7 @@ use super::CliContext;
 use crate::CliError;
 use crate::output::print_line;
 use baton_api::prices::NewPrice;
-use baton_domain::litellm_prices;
+use baton_domain::litellm_prices::{self, LitellmModel};
 use baton_domain::model::ModelPattern;
 use clap::Subcommand;
 use serde::Deserialize;
@@ -108,8 +108,8 @@ fn read_prices(text: &str) -> Result<Vec<NewPrice>, serde_json::Error> {
         return Vec::<NewPrice>::deserialize(list);
     }
     let models = litellm_prices::read(text)?;
-    let new = |(vendor, model, price): (baton_domain::vendor::Vendor, String, _)| {
-        NewPrice::from_price(format!("{}/{model}", vendor.as_str()), &price)
+    let new = |LitellmModel { vendor, id, price }| {
+        NewPrice::from_price(format!("{}/{id}", vendor.as_str()), &price)
     };
     Ok(models.into_iter().map(new).collect())
 }

@@ -20,7 +20,7 @@ const LISTED_LINES_MAX: usize = 20;
 
 /// Sends all dead letters back to the queue, or the records in the log `file`.
 pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
-    let (moved, remaining, refused) = match file {
+    let RedriveOutcome { moved, remaining, refused } = match file {
         Some(file) => redrive_log(context, file).await?,
         None => redrive_dead_letters(context).await?,
     };
@@ -38,24 +38,30 @@ pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Re
     Err(CliError::Failed(format!("{count} lines with a usage record were not sent again")))
 }
 
+/// What was sent again and what was not.
+struct RedriveOutcome {
+    moved: usize,
+    /// Dead letters that are left.
+    remaining: u64,
+    /// Lines of the log whose record was not sent, each with the reason.
+    refused: Vec<Value>,
+}
+
 /// Sends the dead letters that are there now, but not those that return meanwhile because they
 /// still cannot be stored.
-async fn redrive_dead_letters(context: &CliContext) -> Result<(usize, u64, Vec<Value>), CliError> {
+async fn redrive_dead_letters(context: &CliContext) -> Result<RedriveOutcome, CliError> {
     let mut total = 0;
     loop {
         let response = context.admin.post(&["usage", "redrive"], &json!({})).await?;
         let RedriveReport { moved, left, .. } = read_answer(&response)?;
         total += moved;
         if moved == 0 || left == 0 {
-            return Ok((total, left, Vec::new()));
+            return Ok(RedriveOutcome { moved: total, remaining: left, refused: Vec::new() });
         }
     }
 }
 
-async fn redrive_log(
-    context: &CliContext,
-    file: &Path,
-) -> Result<(usize, u64, Vec<Value>), CliError> {
+async fn redrive_log(context: &CliContext, file: &Path) -> Result<RedriveOutcome, CliError> {
     let bytes = std::fs::read(file)
         .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", file.display())))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -76,20 +82,20 @@ async fn redrive_log(
             "{file} has no usage record; nothing was sent again"
         )));
     }
-    let (mut total, mut remaining) = (0, 0);
+    let (mut moved, mut remaining) = (0, 0);
     for chunk in chunks(&records) {
         let records = chunk.iter().map(|(_, record)| record.clone()).collect();
         let request = RedriveRequest { records, ..RedriveRequest::default() };
         let response = context.admin.post(&["usage", "redrive"], &request).await?;
         let report: RedriveReport = read_answer(&response)?;
-        (total, remaining) = (total + report.moved, report.left);
+        (moved, remaining) = (moved + report.moved, report.left);
         for record in report.refused {
             let line = chunk.get(record.index).map_or(0, |(number, _)| *number);
             refused.push(refusal(line, &record.reason));
         }
     }
     refused.sort_by_key(|one| one["line"].as_u64());
-    Ok((total, remaining, refused))
+    Ok(RedriveOutcome { moved, remaining, refused })
 }
 
 fn refusal(line: usize, reason: &str) -> Value {

@@ -3,9 +3,10 @@
 
 use super::export::{ExportArgs, export};
 use super::field_flags::FieldFlags;
+use super::query_string::QueryString;
 use super::reconcile::{ReconcileArgs, reconcile};
 use super::rerate::{RerateArgs, rerate};
-use super::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind, USER};
+use super::resource_names::{ACCOUNT, GROUP, KEY, USER};
 use super::{CliContext, parse_whole_number};
 use crate::CliError;
 use crate::output::{remark, rows};
@@ -169,47 +170,19 @@ pub(crate) async fn run_usage_command(
     }
 }
 
-/// A query with a parameter for each flag that was given.
-#[derive(Default)]
-pub(super) struct QueryString(Vec<(&'static str, String)>);
-
-impl QueryString {
-    pub(super) fn and(mut self, name: &'static str, value: Option<String>) -> Self {
-        self.0.extend(value.map(|value| (name, value)));
-        self
-    }
-
-    pub(super) async fn and_id(
-        self,
-        context: &CliContext,
-        (name, kind): (&'static str, ResourceKind),
-        name_or_id: Option<String>,
-    ) -> Result<Self, CliError> {
-        let id = match name_or_id {
-            Some(name_or_id) => Some(context.id(kind, &name_or_id).await?),
-            None => None,
-        };
-        Ok(self.and(name, id))
-    }
-
-    pub(super) fn pairs(&self) -> Vec<(&str, &str)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
-    }
-}
-
 async fn summary(context: &CliContext, args: SummaryArgs) -> Result<(), CliError> {
     let query = QueryString::default()
         .and("by", Some(args.by.clone()))
         .and("from", args.from)
         .and("to", args.to)
         .and("model", args.model)
-        .and_id(context, ("key", KEY), args.key)
+        .and_id(context, "key", KEY, args.key)
         .await?
-        .and_id(context, ("user", USER), args.user)
+        .and_id(context, "user", USER, args.user)
         .await?
-        .and_id(context, ("group", GROUP), args.group)
+        .and_id(context, "group", GROUP, args.group)
         .await?
-        .and_id(context, ("account", ACCOUNT), args.account)
+        .and_id(context, "account", ACCOUNT, args.account)
         .await?;
     let mut response = context.admin.get(&["usage", "summary"], &query.pairs()).await?;
     if args.sort == SummaryOrder::Cost {
@@ -288,9 +261,9 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
         .and("to", args.to)
         .and("model", args.model)
         .and("outcome", args.outcome)
-        .and_id(context, ("key_id", KEY), args.key)
+        .and_id(context, "key_id", KEY, args.key)
         .await?
-        .and_id(context, ("account_id", ACCOUNT), args.account)
+        .and_id(context, "account_id", ACCOUNT, args.account)
         .await?;
     let max = if args.limit == 0 { usize::MAX } else { args.limit };
     let response = context.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;

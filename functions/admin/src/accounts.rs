@@ -104,7 +104,8 @@ impl Resource for Account {
         state: &AdminState,
         edit: &mut ConfigEdit,
         before: Option<&StoredEntity<Self>>,
-        (after, extra): (&StoredEntity<Self>, &AccountEdit),
+        after: &StoredEntity<Self>,
+        extra: &AccountEdit,
     ) -> ApiResult<()> {
         if let Some(before) = before
             && !extra.has_credential
@@ -124,7 +125,8 @@ impl Resource for Account {
     fn audit_fields(
         mut fields: Value,
         before: &StoredEntity<Self>,
-        (after, extra): (&StoredEntity<Self>, &AccountEdit),
+        after: &StoredEntity<Self>,
+        extra: &AccountEdit,
     ) -> Value {
         fields["credential_changed"] = json!(extra.has_credential);
         fields["proxy_changed"] = json!(after.value.proxy_sealed != before.value.proxy_sealed);

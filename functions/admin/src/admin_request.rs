@@ -2,8 +2,7 @@
 //! makes changes: together with their audit row, in one transaction.
 
 use crate::AdminState;
-use crate::api_response::{ApiError, ApiResult, TypedResponse};
-use crate::idempotency::IdempotentRequest;
+use crate::api_response::{ApiError, ApiResult, TypedResponse, etag};
 use axum::extract::FromRequestParts;
 use baton_api::audit::AuditAction;
 use baton_domain::actor::Actor;
@@ -21,6 +20,15 @@ pub(crate) struct AdminRequest {
     pub(crate) actor: Actor,
     if_match: Option<String>,
     pub(crate) replay: Option<IdempotentRequest>,
+}
+
+/// A request that can be repeated.
+#[derive(Clone)]
+pub(crate) struct IdempotentRequest {
+    /// The name of its stored answer.
+    pub(crate) name: String,
+    /// A hash by which a repetition is told from another request with the same key.
+    pub(crate) fingerprint: Vec<u8>,
 }
 
 impl AdminRequest {
@@ -70,11 +78,6 @@ impl AdminRequest {
     }
 }
 
-/// The entity tag of a version.
-pub(crate) fn etag(version: u64) -> String {
-    format!("\"{version}\"")
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for AdminRequest {
     type Rejection = ApiError;
 
@@ -95,7 +98,7 @@ pub(crate) struct AuditNote {
 impl AuditNote {
     /// A resource was created.
     pub(crate) fn created(target: &impl ToString, after: &impl Serialize) -> Self {
-        Self::other_action(AuditAction::Create, target, (&Value::Null, after))
+        Self::other_action(AuditAction::Create, target, &Value::Null, after)
     }
 
     /// A resource was changed.
@@ -104,19 +107,20 @@ impl AuditNote {
         before: &impl Serialize,
         after: &impl Serialize,
     ) -> Self {
-        Self::other_action(AuditAction::Update, target, (before, after))
+        Self::other_action(AuditAction::Update, target, before, after)
     }
 
     /// A resource was deleted.
     pub(crate) fn deleted(target: &impl ToString, before: &impl Serialize) -> Self {
-        Self::other_action(AuditAction::Delete, target, (before, &Value::Null))
+        Self::other_action(AuditAction::Delete, target, before, &Value::Null)
     }
 
     /// Any other action.
     pub(crate) fn other_action(
         action: AuditAction,
         target: &impl ToString,
-        (before, after): (&impl Serialize, &impl Serialize),
+        before: &impl Serialize,
+        after: &impl Serialize,
     ) -> Self {
         Self { action, target: target.to_string(), before: json!(before), after: json!(after) }
     }

@@ -120,7 +120,7 @@ pub(crate) async fn send_test_alert(
                 .to_owned(),
     };
     let after = json!({ "id": answer.id });
-    let note = AuditNote::other_action(AuditAction::Test, &TARGET, (&Value::Null, &after));
+    let note = AuditNote::other_action(AuditAction::Test, &TARGET, &Value::Null, &after);
     state.commit_change(&request, edit, note, Accepted::new(&answer)?).await
 }
 

@@ -1,8 +1,7 @@
 //! Answers of the admin API: errors in Anthropic's error format, and a request id on every answer.
 
-use crate::admin_request::etag;
-use crate::idempotency::BODY_BYTES_MAX;
-use crate::{AdminState, SharedAdminState, dead_letters};
+use crate::body_bounds::{BODY_BYTES_MAX, REDRIVE_BODY_BYTES_MAX};
+use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -266,6 +265,11 @@ async fn run_with_id(id: RequestId, span: Span, request: Request, next: Next) ->
     }
 }
 
+/// The entity tag of a version.
+pub(crate) fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
 /// Whether the answer is a page of the console, which shows the error itself.
 fn is_page(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE);
@@ -288,7 +292,7 @@ async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response
 fn error_of_axum(status: StatusCode, text: &str) -> Value {
     let kind = match status {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let (max, redrive) = (BODY_BYTES_MAX, dead_letters::BODY_BYTES_MAX);
+            let (max, redrive) = (BODY_BYTES_MAX, REDRIVE_BODY_BYTES_MAX);
             let message = format!(
                 "the body is larger than {max} bytes ({redrive} bytes for `/usage/redrive`); \
                  send a shorter one"

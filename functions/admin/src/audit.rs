@@ -4,7 +4,7 @@ use crate::SharedAdminState;
 use crate::api_response::ApiResult;
 use crate::query::{page_cursor, page_limit};
 use crate::request_parts::QueryParameters;
-use crate::usage::period;
+use crate::usage::RequestedPeriod;
 use axum::Json;
 use axum::extract::State;
 use baton_api::audit::{AuditQuery, AuditRowResource};
@@ -17,7 +17,8 @@ pub(crate) async fn list_audit_rows(
     QueryParameters(query): QueryParameters<AuditQuery>,
 ) -> ApiResult<Json<ResourceList<AuditRowResource>>> {
     let now = state.store.clock().now();
-    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let RequestedPeriod { from, to } =
+        RequestedPeriod::parse(query.from.as_deref(), query.to.as_deref(), now)?;
     let AuditQuery { actor, target, action, .. } = query;
     let action = action.map(|action| action.as_str().to_owned());
     let filter = AuditFilter { from, to, actor, target, action };

@@ -43,7 +43,8 @@ impl AuthFailureLimiter {
     pub(crate) fn count_failure(
         &self,
         address: Option<IpAddr>,
-        (credential, hash): (&str, &[u8]),
+        credential: &str,
+        hash: &[u8],
         now: Timestamp,
     ) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +92,7 @@ mod tests {
     ) -> usize {
         let address = address.map(|text| text.parse().unwrap());
         let fail = |n: &u64| {
-            attempts.count_failure(address, (&format!("guess-{n}"), &n.to_be_bytes()), at(second))
+            attempts.count_failure(address, &format!("guess-{n}"), &n.to_be_bytes(), at(second))
         };
         (0..times).filter(fail).count()
     }
@@ -111,7 +112,7 @@ mod tests {
         let attempts = AuthFailureLimiter::default();
         let late = (0..100).filter(|n| {
             let address = Some(IpAddr::from([192, 0, 2, *n]));
-            attempts.count_failure(address, ("revoked", b"a hash of it"), at(0))
+            attempts.count_failure(address, "revoked", b"a hash of it", at(0))
         });
         assert_eq!(late.count(), 40);
     }
@@ -121,7 +122,7 @@ mod tests {
         let attempts = AuthFailureLimiter::default();
         for n in 0..3 * u32::try_from(SUBJECTS_MAX).unwrap() {
             let address = Some(IpAddr::from(n.to_be_bytes()));
-            attempts.count_failure(address, ("x", &n.to_be_bytes()), at(0));
+            attempts.count_failure(address, "x", &n.to_be_bytes(), at(0));
         }
         assert!(attempts.0.lock().unwrap().len() <= SUBJECTS_MAX + 2);
     }

@@ -133,7 +133,7 @@ impl AdminState {
         from: Option<IpAddr>,
     ) -> ApiResult<()> {
         let (hash, now) = (self.pepper.hash(credential), self.store.clock().now());
-        if self.attempts.count_failure(from, (credential, &hash), now) {
+        if self.attempts.count_failure(from, credential, &hash, now) {
             return Err(ApiError::too_many_attempts());
         }
         Ok(())

@@ -24,8 +24,6 @@ use serde_json::{Value, json};
 const REDRIVE_MAX: usize = 500;
 /// The most records from a log that one call accepts.
 const RECORDS_MAX: usize = 500;
-/// The longest body with such records: room for several of the largest.
-pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) async fn list_dead_letters(
     State(state): SharedAdminState,
@@ -50,7 +48,7 @@ pub(crate) async fn redrive(
     }
     let requested = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = ConfigEdit::default();
-    let note = AuditNote::other_action(AuditAction::Redrive, &"usage", (&Value::Null, &requested));
+    let note = AuditNote::other_action(AuditAction::Redrive, &"usage", &Value::Null, &requested);
     state.add_audit_row(&request, &mut edit, note)?;
     state.store.editor.apply(edit).await?;
     let (records, refused) = state.verified(&wanted.records);

@@ -36,7 +36,7 @@ pub async fn first_start(
     store: AdminStores,
 ) -> Result<FirstStart, String> {
     let fixed = settings.secrets.admin_token.as_ref().map(LiveSecret::from);
-    let state = AdminState::new(settings, (pepper.into(), fixed), store, None);
+    let state = AdminState::new(settings, pepper.into(), fixed, store, None);
     let made = async {
         Ok::<_, ApiError>(FirstStart {
             key: state.first_key().await?,

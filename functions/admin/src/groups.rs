@@ -79,7 +79,8 @@ impl Resource for Group {
         state: &AdminState,
         edit: &mut ConfigEdit,
         _: Option<&StoredEntity<Self>>,
-        (after, ()): (&StoredEntity<Self>, &()),
+        after: &StoredEntity<Self>,
+        (): &(),
     ) -> ApiResult<()> {
         Ok(state.store.editor.save_group(edit, after)?)
     }

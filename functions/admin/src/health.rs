@@ -95,7 +95,7 @@ pub(crate) async fn reset_account(
 ) -> ApiResult<TypedResponse<AccountResource>> {
     let stored = state.find::<Account>(&id).await?;
     let before = state.load_resource(stored.clone()).await?;
-    let note = AuditNote::other_action(AuditAction::Reset, &id, (&before, &Value::Null));
+    let note = AuditNote::other_action(AuditAction::Reset, &id, &before, &Value::Null);
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
@@ -115,7 +115,7 @@ pub(crate) async fn refresh_account(
     }
     let (store, endpoint) = (&state.store, state.endpoint()?);
     let before = state.load_resource(stored.clone()).await?;
-    let note = AuditNote::other_action(AuditAction::Refresh, &id, (&before, &Value::Null));
+    let note = AuditNote::other_action(AuditAction::Refresh, &id, &before, &Value::Null);
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;

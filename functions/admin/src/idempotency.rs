@@ -1,8 +1,9 @@
 //! `Idempotency-Key`: a POST that is repeated within a day gets the first answer again, including
 //! secrets, and changes nothing. The same key from another caller is a different key.
 
-use crate::admin_request::AdminRequest;
+use crate::admin_request::{AdminRequest, IdempotentRequest};
 use crate::api_response::{ApiError, ApiResponse, ApiResult};
+use crate::body_bounds::BODY_BYTES_MAX;
 use crate::{AdminState, SharedAdminState};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,17 +18,6 @@ use http::{Method, StatusCode};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
-/// The maximum size of a body, also for the handlers: an account is copied into up to 40 groups,
-/// and a transaction of DynamoDB takes 4 MB.
-pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
-
-/// A request that can be repeated.
-#[derive(Clone)]
-pub(crate) struct IdempotentRequest {
-    /// The name of its stored answer.
-    pub(crate) name: String,
-    fingerprint: Vec<u8>,
-}
 
 impl IdempotentRequest {
     /// Converts an answer to its stored form.

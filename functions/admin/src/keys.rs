@@ -144,7 +144,8 @@ impl Resource for Key {
         state: &AdminState,
         edit: &mut ConfigEdit,
         before: Option<&StoredEntity<Self>>,
-        (after, ()): (&StoredEntity<Self>, &()),
+        after: &StoredEntity<Self>,
+        (): &(),
     ) -> ApiResult<()> {
         if let Some(before) = before
             && before.value.user_id != after.value.user_id
@@ -199,11 +200,8 @@ pub(crate) async fn rotate_key(
     let mut edit = ConfigEdit::default();
     state.store.editor.save_key(&mut edit, &after)?;
     let key = Key::to_resource(&state, &after);
-    let note = AuditNote::other_action(
-        AuditAction::Rotate,
-        &id,
-        (&Key::to_resource(&state, &before), &key),
-    );
+    let note =
+        AuditNote::other_action(AuditAction::Rotate, &id, &Key::to_resource(&state, &before), &key);
     let answer = TypedResponse::new(&KeyWithSecret { key, secret })?;
     state.commit_change(&request, edit, note, answer).await
 }

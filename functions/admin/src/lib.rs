@@ -8,9 +8,11 @@ mod admin_request;
 mod alerts;
 mod allowed_addresses;
 mod api_response;
+mod api_route;
 mod audit;
 mod auth_failures;
 mod authorize;
+mod body_bounds;
 mod credentials;
 mod dead_letters;
 mod effective_spend_limits;
@@ -42,6 +44,7 @@ mod users;
 pub use first_start::{FirstStart, first_start};
 
 use allowed_addresses::AllowedAddresses;
+use api_route::RouteAccess;
 use auth_failures::AuthFailureLimiter;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -58,7 +61,6 @@ use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::vault::Pepper;
 use baton_store::AdminStores;
-use routes::RouteAccess;
 use sign_in::session_seal::SessionSeal;
 use std::sync::Arc;
 use summary::SummarySlots;
@@ -88,7 +90,8 @@ type SharedAdminState = axum::extract::State<Arc<AdminState>>;
 impl AdminState {
     fn new(
         settings: &Settings,
-        (pepper, admin_token): (LiveSecret, Option<LiveSecret>),
+        pepper: LiveSecret,
+        admin_token: Option<LiveSecret>,
         store: AdminStores,
         endpoint: Option<TokenEndpoint>,
     ) -> Self {
@@ -124,7 +127,7 @@ pub fn router(
     let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
     let files = IdentityTokens::in_folder(settings.secrets.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
-    let mut state = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
+    let mut state = AdminState::new(settings, pepper.into(), admin_token, store, Some(endpoint));
     state.seal = SessionSeal::new(aws, settings);
     (state.login_methods, state.dead_letters) =
         (login_methods, DeadLetters::from_resources(aws, &settings.resources));
@@ -132,7 +135,7 @@ pub fn router(
     let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&state)));
     let guarded = |api: Router<Arc<AdminState>>| {
         api.method_not_allowed_fallback(api_response::method_not_allowed)
-            .layer(DefaultBodyLimit::max(idempotency::BODY_BYTES_MAX))
+            .layer(DefaultBodyLimit::max(body_bounds::BODY_BYTES_MAX))
             .layer(from_fn_with_state(Arc::clone(&state), idempotency::answer_repeated))
             .layer(from_fn_with_state(Arc::clone(&state), authorize::authorize_request))
     };
@@ -140,7 +143,7 @@ pub fn router(
     let api = guarded(api.fallback(api_response::no_such_route));
     let open = routes::mounted(|access| access == RouteAccess::Anybody);
     let open = open.layer(from_fn(authorize::check_public_query));
-    let api = Router::new().nest(routes::BASE, api.merge(open));
+    let api = Router::new().nest(api_route::BASE, api.merge(open));
     let inside = api
         .clone()
         .layer(from_fn_with_state(Arc::clone(&state), api_response::add_call_id))

@@ -5,8 +5,8 @@
 
 use crate::AdminState;
 use crate::api_response::{ApiError, no_such_route};
+use crate::api_route::RouteAccess;
 use crate::authorize::credential;
-use crate::routes::RouteAccess;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use baton_domain::secret::Secret;

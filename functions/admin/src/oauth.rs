@@ -123,7 +123,7 @@ pub(crate) async fn finish_sign_in(
             let mut stored = admin_state.store.editor.next_version(&before);
             let token = admin_state.seal(&mut stored, credential).await?;
             let (mut edit, extra) = (ConfigEdit::default(), AccountEdit::with_token(token));
-            Account::save(&admin_state, &mut edit, Some(&before), (&stored, &extra)).await?;
+            Account::save(&admin_state, &mut edit, Some(&before), &stored, &extra).await?;
             (stored, edit, Some(Account::to_resource(&admin_state, &before)))
         }
         (None, fields) => {
@@ -134,7 +134,7 @@ pub(crate) async fn finish_sign_in(
         }
     };
     let resource = Account::to_resource(&admin_state, &stored);
-    let note = AuditNote::other_action(AuditAction::SignIn, &stored.value.id, (&before, &resource));
+    let note = AuditNote::other_action(AuditAction::SignIn, &stored.value.id, &before, &resource);
     let response =
         admin_state.commit_change(&request, edit, note, TypedResponse::new(&resource)?).await?;
     if response.is_repeated() {

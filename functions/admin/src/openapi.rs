@@ -1,11 +1,8 @@
 //! `/openapi.json`: the OpenAPI 3.1 document. Everything in it comes from the table of routes and the
 //! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
-use crate::api_response::ApiResult;
+use crate::api_route::{ApiRoute, BASE, RouteAccess, RouteMethod};
 use crate::route_description::{ApiSchemas, OperationBuilder, SuccessResponse, simplified_schema};
-use crate::routes::RouteAccess;
-use crate::routes::{ApiRoute, BASE, ROUTES, RouteMethod};
-use axum::Json;
 use baton_api::error::ErrorBody;
 use serde_json::{Map, Value, json};
 
@@ -23,8 +20,9 @@ const REFUSALS: [(u16, &str); 10] = [
     (500, "Internal error; the log has the reason under the request id."),
 ];
 
-pub(crate) async fn get_openapi() -> ApiResult<Json<Map<String, Value>>> {
-    Ok(Json(OpenApiDocument::new().into_json()))
+/// Builds the document of these routes.
+pub(crate) fn build_document(routes: &[ApiRoute]) -> Map<String, Value> {
+    OpenApiDocument::new(routes).into_json()
 }
 
 /// The document while it is made.
@@ -37,14 +35,14 @@ struct OpenApiDocument {
 }
 
 impl OpenApiDocument {
-    fn new() -> Self {
+    fn new(routes: &[ApiRoute]) -> Self {
         let mut document = Self {
             schemas: ApiSchemas::new(),
             paths: Map::new(),
             parameters: header_parameters(),
             ambiguous: Vec::new(),
         };
-        for route in ROUTES.iter() {
+        for route in routes {
             let operation = document.operation(route);
             let path = document.paths.entry(format!("{BASE}{}", route.path));
             path.or_insert_with(|| json!({}))[route.method.as_str().to_lowercase()] = operation;
@@ -187,6 +185,7 @@ fn operation_id(route: &ApiRoute) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::ROUTES;
     use std::collections::BTreeSet;
 
     /// Every `$ref` inside.
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn all_references_resolve_and_all_components_are_used() {
-        let document = Value::Object(OpenApiDocument::new().into_json());
+        let document = Value::Object(build_document(&ROUTES));
         let mut found = BTreeSet::new();
         references(&document, &mut found);
         for reference in &found {
@@ -221,14 +220,14 @@ mod tests {
 
     #[test]
     fn component_names_are_unambiguous() {
-        let OpenApiDocument { schemas, ambiguous, .. } = OpenApiDocument::new();
+        let OpenApiDocument { schemas, ambiguous, .. } = OpenApiDocument::new(&ROUTES);
         assert_eq!(ambiguous, Vec::<String>::new(), "parameters");
         assert_eq!(schemas.into_components().1, Vec::<String>::new(), "schemas");
     }
 
     #[test]
     fn path_parameters_are_described_and_requests_refuse_unknown_fields() {
-        let document = Value::Object(OpenApiDocument::new().into_json());
+        let document = Value::Object(build_document(&ROUTES));
         for route in ROUTES.iter() {
             let method = route.method.as_str().to_lowercase();
             let operation = &document["paths"][format!("{BASE}{}", route.path)][method];

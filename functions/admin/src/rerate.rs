@@ -4,7 +4,7 @@
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult};
 use crate::request_parts::JsonBody;
-use crate::usage::period;
+use crate::usage::RequestedPeriod;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::State;
@@ -25,11 +25,16 @@ const PAGE: usize = 500;
 const CALL: u32 = 5000;
 const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 
-/// The re-rating of one period.
+/// One call that re-rates a part of a period.
 struct RerateJob {
+    /// The name under which the store has the progress.
     name: String,
     filter: EventFilter,
+    prices: PriceTable,
     dry_run: bool,
+    started_at: Timestamp,
+    /// The most records that this call examines.
+    limit: u32,
 }
 
 pub(crate) async fn rerate_period(
@@ -38,7 +43,8 @@ pub(crate) async fn rerate_period(
     JsonBody(body): JsonBody<RerateRequest>,
 ) -> ApiResult<Json<RerateReport>> {
     let started_at = state.store.clock().now();
-    let (from, to) = period(Some(&body.from), Some(&body.to), started_at)?;
+    let RequestedPeriod { from, to } =
+        RequestedPeriod::parse(Some(&body.from), Some(&body.to), started_at)?;
     let limit = body.limit.unwrap_or(CALL);
     if !(1..=CALL).contains(&limit) {
         return Err(ApiError::bad(format!("`limit`: expected a number from 1 to {CALL}")));
@@ -46,16 +52,22 @@ pub(crate) async fn rerate_period(
     let (key, account, user, model, outcome) = Default::default();
     let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };
     let kind = if body.dry_run { "dry" } else { "real" };
-    let job = RerateJob { name: format!("{from}#{to}#{kind}"), filter, dry_run: body.dry_run };
-    let table = current_prices(&state).await?;
-    let start = job.load_progress(&state, &table).await?;
-    if start.cursor.is_none() && !job.dry_run {
+    let job = RerateJob {
+        name: format!("{from}#{to}#{kind}"),
+        filter,
+        prices: current_prices(&state).await?,
+        dry_run: body.dry_run,
+        started_at,
+        limit,
+    };
+    let mut rerate = job.load_progress(&state).await?;
+    if rerate.cursor.is_none() && !job.dry_run {
         // Written before the first change, because a call that is cut off has changed something,
         // too.
         let period = json!({ "from": from, "to": to });
         state.write_audit_row(&request, &Value::Null, &period).await?;
     }
-    let (rerate, is_done) = job.rerate_pages(&state, &table, start, (started_at, limit)).await?;
+    let is_done = job.rerate_pages(&state, &mut rerate).await?;
     let report = RerateReport {
         done: is_done,
         dry_run: job.dry_run,
@@ -91,7 +103,7 @@ impl AdminState {
         self.add_audit_row(
             request,
             &mut edit,
-            AuditNote::other_action(AuditAction::Rerate, &"usage", (before, after)),
+            AuditNote::other_action(AuditAction::Rerate, &"usage", before, after),
         )?;
         Ok(self.store.editor.apply(edit).await?)
     }
@@ -99,37 +111,32 @@ impl AdminState {
 
 impl RerateJob {
     /// The stored progress, or the start of the period if prices have changed since.
-    async fn load_progress(
-        &self,
-        state: &AdminState,
-        table: &PriceTable,
-    ) -> Result<RerateProgress, StoreError> {
-        let fingerprint = table.fingerprint();
+    async fn load_progress(&self, state: &AdminState) -> Result<RerateProgress, StoreError> {
+        let fingerprint = self.prices.fingerprint();
         let known = state.store.rerates.read_progress(&self.name).await?;
         let known = known.filter(|known| known.table == fingerprint);
         Ok(known
             .unwrap_or_else(|| RerateProgress { table: fingerprint, ..RerateProgress::default() }))
     }
 
+    /// Re-rates page by page within the bounds of one call. Returns whether the period is done.
     async fn rerate_pages(
         &self,
         state: &AdminState,
-        table: &PriceTable,
-        mut rerate: RerateProgress,
-        (started_at, limit): (Timestamp, u32),
-    ) -> Result<(RerateProgress, bool), StoreError> {
-        let end = rerate.examined + u64::from(limit);
+        rerate: &mut RerateProgress,
+    ) -> Result<bool, StoreError> {
+        let end = rerate.examined + u64::from(self.limit);
         loop {
             let room = usize::try_from(end - rerate.examined).unwrap_or(PAGE).min(PAGE);
-            self.rerate_page(state, table, (&mut rerate, room)).await?;
+            self.rerate_page(state, rerate, room).await?;
             if rerate.cursor.is_none() {
                 state.store.rerates.remove_progress(&self.name).await?;
-                return Ok((rerate, true));
+                return Ok(true);
             }
-            state.store.rerates.put_progress(&self.name, &rerate).await?;
-            let elapsed = state.store.clock().now().duration_since(started_at);
+            state.store.rerates.put_progress(&self.name, rerate).await?;
+            let elapsed = state.store.clock().now().duration_since(self.started_at);
             if rerate.examined >= end || elapsed >= PATIENCE {
-                return Ok((rerate, false));
+                return Ok(false);
             }
         }
     }
@@ -138,8 +145,8 @@ impl RerateJob {
     async fn rerate_page(
         &self,
         state: &AdminState,
-        table: &PriceTable,
-        (rerate, room): (&mut RerateProgress, usize),
+        rerate: &mut RerateProgress,
+        room: usize,
     ) -> Result<(), StoreError> {
         let page = state.store.usage.events(&self.filter, room, rerate.cursor.as_deref()).await?;
         rerate.examined += u64::try_from(page.data.len()).unwrap_or_default();
@@ -147,7 +154,7 @@ impl RerateJob {
         let revisions: Vec<CostRevision> = page
             .data
             .into_iter()
-            .filter_map(|record| CostRevision::from_record(record, table))
+            .filter_map(|record| CostRevision::from_record(record, &self.prices))
             .collect();
         let rerated = if self.dry_run {
             RerateResult::from_batch(&RevisionBatch::from_revisions(revisions))

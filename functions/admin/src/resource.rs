@@ -85,7 +85,7 @@ pub(crate) trait Resource:
         change: Self::Change,
     ) -> impl Future<Output = ApiResult<Self::Extra>> + Send;
 
-    /// Adds the writes for `after` to `edit`. `before` is the stored version that they replace;
+    /// Adds the writes for `after` and `extra` to `edit`. `before` is the stored version that they replace;
     /// `None` for a new resource.
     ///
     /// # Errors
@@ -94,7 +94,8 @@ pub(crate) trait Resource:
         state: &AdminState,
         edit: &mut ConfigEdit,
         before: Option<&StoredEntity<Self>>,
-        after: (&StoredEntity<Self>, &Self::Extra),
+        after: &StoredEntity<Self>,
+        extra: &Self::Extra,
     ) -> impl Future<Output = ApiResult<()>> + Send;
 
     /// Returns the fields that the audit trail shows after a change. A kind can add some, such as
@@ -102,7 +103,8 @@ pub(crate) trait Resource:
     fn audit_fields(
         fields: Value,
         _before: &StoredEntity<Self>,
-        _after: (&StoredEntity<Self>, &Self::Extra),
+        _after: &StoredEntity<Self>,
+        _extra: &Self::Extra,
     ) -> Value {
         fields
     }
@@ -193,8 +195,8 @@ pub(crate) async fn update<T: Resource>(
     let extra = T::apply(&state, &mut after, change).await?;
     let mut edit = ConfigEdit::default();
     state.claim_name(&mut edit, Some(&before.value), &after.value).await?;
-    T::save(&state, &mut edit, Some(&before), (&after, &extra)).await?;
-    let audited = T::audit_fields(json!(T::to_resource(&state, &after)), &before, (&after, &extra));
+    T::save(&state, &mut edit, Some(&before), &after, &extra).await?;
+    let audited = T::audit_fields(json!(T::to_resource(&state, &after)), &before, &after, &extra);
     let note = AuditNote::updated(after.value.id(), &T::to_resource(&state, &before), &audited);
     state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     T::after_change(&state, &after, &extra).await?;
@@ -276,7 +278,7 @@ impl AdminState {
     ) -> ApiResult<ConfigEdit> {
         let mut edit = ConfigEdit::default();
         self.claim_name(&mut edit, None, &stored.value).await?;
-        T::save(self, &mut edit, None, (stored, extra)).await?;
+        T::save(self, &mut edit, None, stored, extra).await?;
         Ok(edit)
     }
 }

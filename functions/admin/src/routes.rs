@@ -2,141 +2,25 @@
 //! and `openapi` are built from it. Parameters and schemas come from the types of the handlers.
 
 use crate::api_response::{ApiError, ApiResult};
-use crate::route_description::{OperationBuilder, RouteFunction};
+use crate::api_route::{ApiRoute, BASE, RouteAccess, RouteMethod};
+use crate::body_bounds::REDRIVE_BODY_BYTES_MAX;
 use crate::{
     AdminState, alerts, audit, dead_letters, effective_spend_limits, export, health, keys, limits,
     oauth, openapi, overview, prices, rerate, resource, runtime_settings, spend_limits, usage,
 };
 use RouteMethod::{Delete, Get, Patch, Post, Put};
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::handler::Handler;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Json, Router};
 use baton_domain::account::Account;
-use baton_domain::actor::Actor;
 use baton_domain::key::{Group, Key, User};
 use baton_domain::printable::escape_text;
 use http::Method;
+use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};
 
-/// The prefix of all paths.
-pub(crate) const BASE: &str = "/api/v1";
 /// Routes that mirror Anthropic's Admin API are also served below this prefix, with and without
 /// [`BASE`].
 const MIRROR: &str = "/v1";
 const MIRRORED: &str = "/organizations/";
-
-/// The HTTP methods in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RouteMethod {
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
-}
-
-impl RouteMethod {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    fn filter(self) -> MethodFilter {
-        match self {
-            Self::Get => MethodFilter::GET,
-            Self::Post => MethodFilter::POST,
-            Self::Put => MethodFilter::PUT,
-            Self::Patch => MethodFilter::PATCH,
-            Self::Delete => MethodFilter::DELETE,
-        }
-    }
-}
-
-/// Who can use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RouteAccess {
-    /// Everybody, without a credential.
-    Anybody,
-    /// Administrators, and members for their own keys and usage, which the handler checks.
-    Member,
-    /// Administrators.
-    Admin,
-}
-
-impl RouteAccess {
-    /// The name in the OpenAPI document.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Anybody => "anybody",
-            Self::Member => "member",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// Whether the actor can use routes with this access.
-    pub(crate) fn allows(self, actor: &Actor) -> bool {
-        actor.member().is_none() || self != Self::Admin
-    }
-}
-
-/// One method of one path.
-#[derive(Clone)]
-pub(crate) struct ApiRoute {
-    pub(crate) method: RouteMethod,
-    /// The path below [`BASE`], in the form that axum and OpenAPI share.
-    pub(crate) path: &'static str,
-    pub(crate) summary: &'static str,
-    pub(crate) access: RouteAccess,
-    /// The names of the query parameters, from the handler's types.
-    query_names: fn() -> Vec<String>,
-    /// Adds the handler's types to a description.
-    pub(crate) describe: fn(&mut OperationBuilder<'_>),
-    handler: MethodRouter<Arc<AdminState>>,
-}
-
-impl ApiRoute {
-    fn new<T, I, H>(
-        method: RouteMethod,
-        path: &'static str,
-        summary: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self {
-            method,
-            path,
-            summary,
-            access: RouteAccess::Admin,
-            query_names: H::query_names,
-            describe: H::describe,
-            handler: on(method.filter(), handler),
-        }
-    }
-
-    /// Accessible to everybody, without a credential.
-    fn for_anybody(self) -> Self {
-        Self { access: RouteAccess::Anybody, ..self }
-    }
-
-    /// Accessible to members for their own keys and usage, which the handler checks.
-    fn for_members(self) -> Self {
-        Self { access: RouteAccess::Member, ..self }
-    }
-
-    /// Takes bodies of another size than other routes.
-    fn body_bytes_max(self, bytes: usize) -> Self {
-        Self { handler: self.handler.layer(DefaultBodyLimit::max(bytes)), ..self }
-    }
-}
 
 /// All routes.
 pub(crate) static ROUTES: LazyLock<Vec<ApiRoute>> = LazyLock::new(|| {
@@ -349,11 +233,14 @@ fn usage_routes() -> Vec<ApiRoute> {
             "Send dead letters to the usage queue again",
             dead_letters::redrive,
         )
-        .body_bytes_max(dead_letters::BODY_BYTES_MAX),
+        .body_bytes_max(REDRIVE_BODY_BYTES_MAX),
         ApiRoute::new(Get, "/audit", "List the audit trail, newest first", audit::list_audit_rows),
-        ApiRoute::new(Get, "/openapi.json", "Read this description", openapi::get_openapi)
-            .for_anybody(),
+        ApiRoute::new(Get, "/openapi.json", "Read this description", get_openapi).for_anybody(),
     ]
+}
+
+async fn get_openapi() -> ApiResult<Json<Map<String, Value>>> {
+    Ok(Json(openapi::build_document(&ROUTES)))
 }
 
 /// Builds a router with the routes whose access is wanted.

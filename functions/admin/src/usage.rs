@@ -31,7 +31,8 @@ pub(crate) async fn event_filter(
     store: &AdminStores,
 ) -> ApiResult<EventFilter> {
     let now = store.clock().now();
-    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let RequestedPeriod { from, to } =
+        RequestedPeriod::parse(query.from.as_deref(), query.to.as_deref(), now)?;
     let key = query.key_id;
     Ok(EventFilter {
         from,
@@ -66,16 +67,16 @@ pub(crate) async fn get_summary(
 ) -> ApiResult<Json<UsageSummary>> {
     query.user = request.restrict_to_member(query.user)?;
     let now = state.store.clock().now();
-    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let period = RequestedPeriod::parse(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape =
         SummaryShape::parse(query.by.as_deref().unwrap_or_default()).map_err(ApiError::bad)?;
-    let days = to.duration_since(from).as_hours() / 24;
+    let days = period.to.duration_since(period.from).as_hours() / 24;
     let _slot = if days > DAYS_WITHOUT_SLOT {
         Some(state.summary_slots.acquire(&request.actor.name()).await?)
     } else {
         None
     };
-    let table = build_table(&state.store, shape, query, (from, to)).await?;
+    let table = build_table(&state.store, shape, query, period).await?;
     Ok(Json(UsageSummary { data: table.rows() }))
 }
 
@@ -91,30 +92,38 @@ pub(crate) async fn list_events(
     Ok(Json(ResourceList { data: page.data, next_cursor: page.next_cursor }))
 }
 
-/// The requested period; by default the last 30 days.
-pub(crate) fn period(
-    from: Option<&str>,
-    to: Option<&str>,
-    now: Timestamp,
-) -> ApiResult<(Timestamp, Timestamp)> {
-    let hours = |count| SignedDuration::from_hours(count);
-    // The default end is an hour in the future, so that recent requests are included although other
-    // machines' clocks are ahead.
-    let to = to.map_or_else(
-        || Ok(now.saturating_add(hours(1)).unwrap_or(now)),
-        |text| bound(text, true),
-    )?;
-    let default = || to.saturating_sub(hours(30 * 24)).unwrap_or(Timestamp::MIN);
-    let from = from.map_or_else(|| Ok(default()), |text| bound(text, false))?;
-    if from > to {
-        return Err(ApiError::bad("`from` is later than `to`"));
+/// The period that a query asks for, `from` inclusive and `to` exclusive.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestedPeriod {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+}
+
+impl RequestedPeriod {
+    /// Reads the two ends; by default the period is the last 30 days.
+    ///
+    /// # Errors
+    /// An end is no time, the ends are in the wrong order, or the period is too long.
+    pub(crate) fn parse(from: Option<&str>, to: Option<&str>, now: Timestamp) -> ApiResult<Self> {
+        let hours = |count| SignedDuration::from_hours(count);
+        // The default end is an hour in the future, so that recent requests are included although other
+        // machines' clocks are ahead.
+        let to = to.map_or_else(
+            || Ok(now.saturating_add(hours(1)).unwrap_or(now)),
+            |text| bound(text, true),
+        )?;
+        let default = || to.saturating_sub(hours(30 * 24)).unwrap_or(Timestamp::MIN);
+        let from = from.map_or_else(|| Ok(default()), |text| bound(text, false))?;
+        if from > to {
+            return Err(ApiError::bad("`from` is later than `to`"));
+        }
+        if to.duration_since(from) > hours(DAYS_MAX * 24) {
+            return Err(ApiError::bad(format!(
+                "the period is longer than {DAYS_MAX} days; choose a shorter one"
+            )));
+        }
+        Ok(Self { from, to })
     }
-    if to.duration_since(from) > hours(DAYS_MAX * 24) {
-        return Err(ApiError::bad(format!(
-            "the period is longer than {DAYS_MAX} days; choose a shorter one"
-        )));
-    }
-    Ok((from, to))
 }
 
 /// Sums up the rollups of a period. Rollups are hourly, so `from` is rounded down to its hour and
@@ -123,7 +132,7 @@ async fn build_table(
     store: &AdminStores,
     shape: SummaryShape,
     filter: SummaryQuery,
-    (from, to): (Timestamp, Timestamp),
+    RequestedPeriod { from, to }: RequestedPeriod,
 ) -> ApiResult<SummaryTable> {
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
     let (from, last) = (UtcHour::from_timestamp(from), UtcHour::from_timestamp(last));

@@ -91,7 +91,8 @@ impl Resource for User {
         state: &AdminState,
         edit: &mut ConfigEdit,
         _: Option<&StoredEntity<Self>>,
-        (after, ()): (&StoredEntity<Self>, &()),
+        after: &StoredEntity<Self>,
+        (): &(),
     ) -> ApiResult<()> {
         Ok(state.store.editor.save_user(edit, after)?)
     }

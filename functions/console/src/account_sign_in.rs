@@ -9,11 +9,13 @@ use crate::html_form::{
     FieldKind, FieldSpec, FormValues, HtmlForm, check_values, collect_new_values,
 };
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{CellPart, PageBlock, PageLink, Severity};
+use crate::page_blocks::PageBlock;
 use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
     self, PageForm, PageOutcome, RejectedInput, ResourcePages as _, finish_action, redirect_to_page,
 };
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, PageLink};
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::Response;
@@ -157,14 +159,15 @@ fn show_sign_in_link(page_request: &PageRequest, started: &SignIn, account: &str
             "Open the sign-in page",
         ))]),
         PageBlock::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
-        PageBlock::Form(finish_form(page_request, (&started.state, account), None)),
+        PageBlock::Form(finish_form(page_request, &started.state, account, None)),
     ];
     page_request.render_page(TITLE, blocks)
 }
 
 fn finish_form(
     page_request: &PageRequest,
-    (state, account): (&str, &str),
+    state: &str,
+    account: &str,
     error: Option<String>,
 ) -> HtmlForm {
     let code = FieldSpec::new("code", "Code, or the whole address", "", FieldKind::Secret);
@@ -185,7 +188,7 @@ async fn finish_sign_in(page_request: PageRequest, body: Bytes) -> ConsoleResult
         Ok(code) => code,
         Err(error) => {
             let error = ConsoleApiError::new(StatusCode::BAD_REQUEST, &error);
-            let form = finish_form(&page_request, (state, account), Some(error.sentence()));
+            let form = finish_form(&page_request, state, account, Some(error.sentence()));
             return Ok(page_request.render_rejected_page(
                 TITLE,
                 vec![PageBlock::Form(form)],

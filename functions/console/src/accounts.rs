@@ -7,19 +7,19 @@ use crate::account_form::{
 };
 use crate::account_sign_in::{new_account_block, renew_account_block};
 use crate::api_call::ConsoleResult;
-use crate::formatting::{format_time, millis, time, truncate_text};
+use crate::formatting::{format_time, millis, truncate_text};
 use crate::html_form::{
     FieldKind, FieldSpec, FormValues, HtmlForm, collect_changes, collect_new_values,
 };
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{
-    CellPart, PageBlock, PageTable, Severity, TableCell, code, empty_cell, link, text,
-};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
     self, PageForm, PageOutcome, PageTexts, RejectedInput, ResourcePages, api_path, finish_action,
     name_cell, page_path, redirect_to_page, show_outcome,
 };
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, TableCell, code, empty_cell, link, text, time};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;

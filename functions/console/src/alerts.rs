@@ -4,11 +4,11 @@ use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::{api_text, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, in_labels};
-use crate::page_blocks::{
-    CellPart, PageBlock, PageTable, Severity, TableCell, number, optional_text_cell, text,
-};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, redirect_to};
 use crate::resource_pages::{self, RejectedInput};
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, TableCell, number, optional_text_cell, text};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -163,7 +163,7 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
         Ok(ChangedAlertSettings { signing_secret: Some(secret), .. }) => {
             let label = "Signing secret of alerts.".to_owned();
             let shown = PageBlock::Secret("secret".into(), label, secret.expose().to_owned());
-            let back = crate::page_blocks::PageLink::new(HERE, "Go to the alerts");
+            let back = crate::table_cells::PageLink::new(HERE, "Go to the alerts");
             Ok(page_request.render_page(
                 "Alerts saved",
                 vec![shown, PageBlock::Row(vec![CellPart::Link(back)])],

@@ -2,13 +2,15 @@
 
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
-use crate::formatting::{api_text, time, truncate_text};
-use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm, in_labels};
+use crate::formatting::{api_text, truncate_text};
+use crate::html_form::{FieldKind, FieldSpec};
 use crate::keys::KeyFormChoices;
+use crate::list_filter::ListFilter;
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::PageRequest;
 use crate::resource_pages::{self, ResourcePages as _};
+use crate::table_cells::{CellPart, TableCell, code, text, time};
 use axum::Router;
 use axum::routing::get;
 use baton_api::accounts::AccountResource;
@@ -39,21 +41,12 @@ fn filter_fields(users: &NameLookup) -> Vec<FieldSpec> {
     });
     let actions = std::iter::once((String::new(), "All".to_owned())).chain(actions).collect();
     vec![
-        FieldSpec::new("from", "From", "", FieldKind::Text),
-        FieldSpec::new("to", "To", "", FieldKind::Text),
+        FieldSpec::new("from", "From", "", FieldKind::Day),
+        FieldSpec::new("to", "To", "", FieldKind::Day),
         FieldSpec::new("actor", "Actor", "", FieldKind::Choice(actors)),
         FieldSpec::new("action", "Action", "", FieldKind::Choice(actions)),
         FieldSpec::new("target", "Target (id)", "", FieldKind::Text),
     ]
-}
-
-fn filter(page_request: &PageRequest, specs: &[FieldSpec], error: Option<String>) -> PageBlock {
-    let mut fields: Vec<_> =
-        specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
-    for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
-        field.shape = FieldControl::Line("date", "text");
-    }
-    PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields).error(error))
 }
 
 async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
@@ -65,17 +58,12 @@ async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
         NameLookup::load(&page_request, "users"),
     );
     let users = users?;
-    let specs = filter_fields(&users);
+    let filter = ListFilter { action: HERE.to_owned(), specs: filter_fields(&users) };
     let list = match list {
         Ok(list) => list,
-        Err(error) if error.is_form_error() => {
-            let text = in_labels(&error.sentence(), &specs);
-            let blocks = vec![filter(&page_request, &specs, Some(text))];
-            return Ok(page_request.render_rejected_page("Audit", blocks, &error));
-        }
-        Err(error) => return Err(error),
+        Err(error) => return filter.rejected_page(&page_request, "Audit", error),
     };
-    let mut blocks = vec![filter(&page_request, &specs, None)];
+    let mut blocks = vec![filter.form(&page_request)];
     if list.data.is_empty() {
         let message = "No changes found in this period (by default, the last 30 days).";
         blocks.push(PageBlock::Empty(message.into(), None));
@@ -97,8 +85,7 @@ async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
             ]
         })
         .collect();
-    (table.next, table.first) =
-        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    resource_pages::add_page_links(&mut table, &page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page("Audit", blocks))
 }
@@ -112,7 +99,7 @@ fn target(row: &AuditRowResource) -> TableCell {
     match (kind, name) {
         (Some((_, kind)), Some(name)) => {
             let mut cell =
-                crate::page_blocks::link(format!("/console/{kind}/{id}"), truncate_text(name, 60));
+                crate::table_cells::link(format!("/console/{kind}/{id}"), truncate_text(name, 60));
             cell.push(CellPart::Code(id));
             cell
         }

@@ -3,8 +3,9 @@
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
 use crate::html_form::{FieldKind, FieldSpec, HtmlForm};
-use crate::page_blocks::{PageBlock, PageLink};
+use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
+use crate::table_cells::PageLink;
 use axum::Router;
 use axum::routing::get;
 

@@ -1,6 +1,5 @@
 //! Formats numbers, money and times for people.
 
-use crate::page_blocks::{CellPart, Severity, TableCell, badge, empty_cell, number};
 use baton_api::usage::UsageMeasures;
 use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
@@ -98,54 +97,15 @@ pub(crate) fn api_text(value: &impl Serialize) -> String {
     }
 }
 
-/// A cell with a count.
-pub(crate) fn count(value: u64) -> TableCell {
-    number(group_digits(value), value.to_string())
-}
-
-/// A cell with a number of tokens.
-pub(crate) fn tokens(value: u64) -> TableCell {
-    number(abbreviate_number(value), format!("{} tokens", group_digits(value)))
-}
-
-/// A cell with an amount of money.
-pub(crate) fn money(amount: PicoUsd) -> TableCell {
-    number(usd(amount), format!("{amount} USD"))
-}
-
-/// A cell with the cost of a sum, with a mark if a part of it is an estimate.
-pub(crate) fn summed_cost(sums: &UsageMeasures) -> TableCell {
-    let mut cell = money(sums.cost_usd);
-    cell.extend(unpriced_note(sums).map(CellPart::Muted));
-    cell
-}
-
 /// How many requests of a sum have no price, if there are any.
 pub(crate) fn unpriced_note(sums: &UsageMeasures) -> Option<String> {
     let count = sums.unpriced_requests;
     (count > 0).then(|| format!("{} without a price", group_digits(count)))
 }
 
-/// A cell with a time.
-pub(crate) fn time(at: Option<Timestamp>) -> TableCell {
-    match at {
-        Some(at) => vec![CellPart::Time(at.to_string(), format_time(at))],
-        None => empty_cell(),
-    }
-}
-
 /// `2026-11-22T21:05:30.123Z` → `2026-11-22 21:05:30`
 pub(crate) fn format_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// A cell that shows whether something is enabled.
-pub(crate) fn enabled_cell(is_enabled: bool) -> TableCell {
-    if is_enabled {
-        badge(Severity::Success, "enabled")
-    } else {
-        badge(Severity::Warning, "disabled")
-    }
 }
 
 /// Formats limits as a short text.
@@ -209,7 +169,6 @@ mod tests {
         };
         assert_eq!(unpriced_note(&sums(0)), None);
         assert_eq!(unpriced_note(&sums(1_200)).as_deref(), Some("1,200 without a price"));
-        assert_eq!(summed_cost(&sums(0)).len() + 1, summed_cost(&sums(1)).len());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
-use crate::formatting::{enabled_cell, limits, time, truncate_text};
+use crate::formatting::{limits, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues};
-use crate::page_blocks::{PageBlock, PageLink, TableCell, code, link, optional_text_cell};
+use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
 use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, redirect_to_page};
+use crate::table_cells::{PageLink, TableCell, code, enabled_cell, link, optional_text_cell, time};
 use axum::Router;
 use baton_api::accounts::AccountResource;
 use baton_api::groups::GroupResource;

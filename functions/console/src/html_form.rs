@@ -2,7 +2,7 @@
 //! the submitted values if the API refuses them.
 
 use crate::formatting::truncate_text;
-use crate::page_blocks::Severity;
+use crate::severity::Severity;
 use baton_api::error::{CREDENTIAL_AGAIN, rename_fields};
 use serde_json::{Map, Value, json};
 
@@ -153,6 +153,8 @@ pub(crate) enum FieldKind {
     Flag,
     /// Yes or no; empty becomes null.
     YesOrNo,
+    /// A day in UTC; empty becomes null.
+    Day,
     /// A time in UTC; empty becomes null.
     DateTime,
     /// One of these values; empty becomes null.
@@ -201,6 +203,8 @@ impl FieldSpec {
             FieldKind::MultipleChoice(_) => {
                 values.values_of(self.path).collect::<Vec<_>>().join("\n")
             }
+            // Only the day of a time, because a date input shows nothing else.
+            FieldKind::Day => values.get(self.path).chars().take(10).collect(),
             _ => values.get(self.path).to_owned(),
         };
         self.with(text)
@@ -221,6 +225,7 @@ impl FieldSpec {
             FieldKind::Secret => FieldControl::Line("password", "text"),
             FieldKind::Count | FieldKind::Number => FieldControl::Line("text", "numeric"),
             FieldKind::Usd => FieldControl::Line("text", "decimal"),
+            FieldKind::Day => FieldControl::Line("date", "text"),
             FieldKind::DateTime => FieldControl::Line("datetime-local", "text"),
             FieldKind::Lines | FieldKind::Pairs => FieldControl::TextArea,
             FieldKind::Flag => FieldControl::Checkbox,
@@ -268,6 +273,7 @@ impl FieldSpec {
             FieldKind::OptionalText
             | FieldKind::Secret
             | FieldKind::Usd
+            | FieldKind::Day
             | FieldKind::DateTime
             | FieldKind::Choice(_) => json!(text),
         })

@@ -1,18 +1,20 @@
 //! Pages of keys. A secret is shown only on the page that follows its creation.
 
 use crate::api_call::ConsoleResult;
-use crate::formatting::{enabled_cell, limits, time, truncate_text};
+use crate::daily_usage::daily_usage_block;
+use crate::formatting::{limits, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, code, link,
-    optional_text_cell, text,
-};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
     self, LimitsPrefix, PageOutcome, PageTexts, ResourcePages, api_path, name_cell, page_path,
 };
-use crate::{ConsoleState, connect, my_keys};
+use crate::severity::Severity;
+use crate::table_cells::{
+    CellPart, PageLink, TableCell, badge, code, enabled_cell, link, optional_text_cell, text, time,
+};
+use crate::{ConsoleState, connect};
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::Response;
@@ -167,7 +169,7 @@ impl ResourcePages for KeyResource {
         Ok(vec![
             PageBlock::Facts(facts),
             PageBlock::Heading("The last seven days".into()),
-            my_keys::daily_usage_block(&days),
+            daily_usage_block(&days),
         ])
     }
 

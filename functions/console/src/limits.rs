@@ -6,11 +6,10 @@ use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::{api_text, truncate_text, usd};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{
-    CellPart, PageBlock, PageTable, TableCell, empty_cell, link, number, optional_text_cell, text,
-};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, PathId, redirect_to};
 use crate::resource_pages::{self, LimitsPrefix, RejectedInput};
+use crate::table_cells::{CellPart, TableCell, empty_cell, link, number, optional_text_cell, text};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};

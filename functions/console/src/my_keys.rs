@@ -3,10 +3,11 @@
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
 use crate::chart;
-use crate::formatting::{count, millis, percent, summed_cost, tokens};
+use crate::daily_usage::{daily_usage_block, day_of};
 use crate::keys::own_table;
-use crate::page_blocks::{PageBlock, PageLink, PageTable, TableCell, number, text};
+use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
+use crate::table_cells::PageLink;
 use axum::Router;
 use axum::routing::get;
 use baton_api::usage::UsageSummaryRow;
@@ -78,32 +79,4 @@ async fn usage(page_request: PageRequest) -> ConsoleResult {
     blocks.push(PageBlock::Chart(svg));
     blocks.push(daily_usage_block(&rows));
     Ok(page_request.render_page("My usage", blocks))
-}
-
-/// The value of the column `day`.
-fn day_of(row: &UsageSummaryRow) -> &str {
-    row.group.get("day").and_then(|day| day.as_deref()).unwrap_or_default()
-}
-
-/// Sums by day, latest first.
-pub(crate) fn daily_usage_block(rows: &[UsageSummaryRow]) -> PageBlock {
-    if rows.is_empty() {
-        return PageBlock::Text("No requests.".into());
-    }
-    let columns = ["Day", "#Spend", "#Requests", "#Errors", "#Tokens", "#Hit rate", "#First token"];
-    let mut table = PageTable::new("by-day", "By day, latest first", &columns);
-    let line = |row: &UsageSummaryRow| -> Vec<TableCell> {
-        let sums = &row.measures;
-        vec![
-            text(day_of(row)),
-            summed_cost(sums),
-            count(sums.requests),
-            count(sums.errors),
-            tokens(sums.tokens.total()),
-            number(percent(sums.cache_hit_rate), ""),
-            number(millis(sums.ttft_ms_avg), ""),
-        ]
-    };
-    table.rows = rows.iter().rev().map(line).collect();
-    PageBlock::Table(table)
 }

@@ -3,8 +3,8 @@
 
 use crate::api_call::ConsoleResult;
 use crate::formatting::truncate_text;
-use crate::page_blocks::{CellPart, TableCell, empty_cell, link};
 use crate::page_request::PageRequest;
+use crate::table_cells::{CellPart, TableCell, empty_cell, link};
 use serde::Deserialize;
 use std::fmt::Display;
 

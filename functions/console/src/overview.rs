@@ -1,11 +1,10 @@
 //! The first page: today's numbers, the last month, and the health of accounts.
 
 use crate::api_call::ConsoleResult;
-use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, PageTile, TableCell, badge, link, number, text,
-};
+use crate::page_blocks::{PageBlock, PageTable, PageTile};
 use crate::page_request::PageRequest;
-use crate::{accounts, chart, formatting};
+use crate::table_cells::{CellPart, PageLink, TableCell, badge, link, number, text};
+use crate::{accounts, chart, formatting, table_cells};
 use baton_api::accounts::{AccountResource, AccountStatus};
 use baton_api::overview::{DayMeasures, KeyMeasures, ModelMeasures, Overview};
 use baton_api::usage::UsageMeasures;
@@ -134,12 +133,12 @@ fn daily_cost_svg(days: &[DayMeasures]) -> String {
 
 fn usage_cells(sums: &UsageMeasures) -> Vec<TableCell> {
     vec![
-        formatting::summed_cost(sums),
-        formatting::count(sums.requests),
+        table_cells::summed_cost(sums),
+        table_cells::count(sums.requests),
         number(error_rate(sums), failed(sums)),
-        formatting::tokens(sums.tokens.input),
-        formatting::tokens(sums.tokens.output),
-        formatting::tokens(sums.tokens.cache_read),
+        table_cells::tokens(sums.tokens.input),
+        table_cells::tokens(sums.tokens.output),
+        table_cells::tokens(sums.tokens.cache_read),
         number(formatting::percent(sums.cache_hit_rate), ""),
         number(formatting::millis(sums.ttft_ms_avg), ""),
     ]
@@ -220,7 +219,7 @@ fn health(all: &[AccountResource]) -> Vec<PageBlock> {
         vec![
             link(href, formatting::truncate_text(&account.name, 60)),
             accounts::state_cell(account),
-            formatting::time(account.cooling_until),
+            table_cells::time(account.cooling_until),
         ]
     };
     let rows: Vec<_> = all.iter().filter(is_unhealthy).take(20).map(row).collect();

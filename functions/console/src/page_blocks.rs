@@ -2,6 +2,8 @@
 //! them.
 
 use crate::html_form::HtmlForm;
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, PageLink, TableCell};
 
 /// A part of a page.
 pub(crate) enum PageBlock {
@@ -33,44 +35,6 @@ pub(crate) enum PageBlock {
     FoldedTable(String, PageTable),
     /// A text for an empty list, with a link to the next step.
     Empty(String, Option<PageLink>),
-}
-
-/// The meaning of a message or a badge.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Severity {
-    /// No judgment.
-    Neutral,
-    /// A success.
-    Success,
-    /// A warning.
-    Warning,
-    /// A failure.
-    Error,
-}
-
-impl Severity {
-    /// The CSS class.
-    pub(crate) fn css_class(self) -> &'static str {
-        match self {
-            Self::Neutral => "plain",
-            Self::Success => "good",
-            Self::Warning => "warn",
-            Self::Error => "bad",
-        }
-    }
-}
-
-/// A link.
-#[derive(Clone)]
-pub(crate) struct PageLink {
-    pub(crate) href: String,
-    pub(crate) text: String,
-}
-
-impl PageLink {
-    pub(crate) fn new(href: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { href: href.into(), text: text.into() }
-    }
 }
 
 /// A number with its value of the day before.
@@ -123,66 +87,4 @@ impl PageTable {
     pub(crate) fn is_number(&self, index: &usize) -> bool {
         self.columns.get(*index).is_some_and(|column| column.is_number)
     }
-}
-
-/// The content of a table cell.
-pub(crate) type TableCell = Vec<CellPart>;
-
-/// A part of a cell.
-pub(crate) enum CellPart {
-    Text(String),
-    /// Text in a lighter color.
-    Muted(String),
-    /// An id or a technical name.
-    Code(String),
-    Link(PageLink),
-    /// A link to another site. It opens in a new tab and sends no referrer.
-    ExternalLink(PageLink),
-    /// A number: the shown text, and all digits.
-    Number(String, String),
-    /// A time: for machines, and for people.
-    Time(String, String),
-    Badge(Severity, String),
-    /// A percentage with its name.
-    Meter(u8, String),
-    /// The changes of an audit row: a summary, and each field with the values before and after.
-    /// Long lists are collapsed.
-    Changes(String, Vec<(String, String, String)>),
-    /// A form that is only a button.
-    Button(HtmlForm),
-}
-
-/// A cell with text.
-pub(crate) fn text(text: impl Into<String>) -> TableCell {
-    vec![CellPart::Text(text.into())]
-}
-
-/// A cell with an id or a technical name.
-pub(crate) fn code(text: impl Into<String>) -> TableCell {
-    vec![CellPart::Code(text.into())]
-}
-
-/// A cell with a link.
-pub(crate) fn link(href: impl Into<String>, text: impl Into<String>) -> TableCell {
-    vec![CellPart::Link(PageLink::new(href, text))]
-}
-
-/// A cell with a number.
-pub(crate) fn number(shown: impl Into<String>, exact: impl Into<String>) -> TableCell {
-    vec![CellPart::Number(shown.into(), exact.into())]
-}
-
-/// A cell with a state.
-pub(crate) fn badge(tone: Severity, text: impl Into<String>) -> TableCell {
-    vec![CellPart::Badge(tone, text.into())]
-}
-
-/// An empty cell.
-pub(crate) fn empty_cell() -> TableCell {
-    vec![CellPart::Muted("–".to_owned())]
-}
-
-/// A cell that is empty if `value` is.
-pub(crate) fn optional_text_cell(value: Option<&str>) -> TableCell {
-    value.filter(|value| !value.is_empty()).map_or_else(empty_cell, text)
 }

@@ -4,11 +4,12 @@ use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::{api_text, format_exact_usd, group_digits, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
-use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, link, number,
-};
+use crate::list_filter::ListFilter;
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, redirect_to};
 use crate::resource_pages::{self, RejectedInput};
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, PageLink, TableCell, badge, link, number};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -194,9 +195,8 @@ async fn list_prices(page_request: PageRequest) -> ConsoleResult {
         format!("{HERE}/new"),
         "New price",
     ))]));
-    let field = FieldSpec::new("q", "Model contains", "", FieldKind::Text)
-        .submitted_field(&page_request.query);
-    blocks.push(PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(vec![field])));
+    let specs = vec![FieldSpec::new("q", "Model contains", "", FieldKind::Text)];
+    blocks.push(ListFilter { action: HERE.to_owned(), specs }.form(&page_request));
     blocks.push(PageBlock::Text(
         "US dollars per million tokens. A model without a price is charged at the highest known price of its family.".into(),
     ));
@@ -220,8 +220,7 @@ async fn list_prices(page_request: PageRequest) -> ConsoleResult {
     ];
     let mut table = PageTable::new("prices", "Prices by model and date", &columns);
     table.rows = list.data.iter().map(price_row).collect();
-    (table.next, table.first) =
-        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    resource_pages::add_page_links(&mut table, &page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page("Prices", blocks))
 }
@@ -232,10 +231,10 @@ async fn list_models(page_request: PageRequest) -> ConsoleResult {
     let query = page_request.query.query(&["q", "cursor"]);
     let list: ResourceList<PriceResource> =
         page_request.get(format!("/api/v1/models?{query}")).await?;
-    let field = FieldSpec::new("q", "Vendor or model contains", "", FieldKind::Text)
-        .submitted_field(&page_request.query);
+    let specs = vec![FieldSpec::new("q", "Vendor or model contains", "", FieldKind::Text)];
+    let filter = ListFilter { action: "/console/models".to_owned(), specs };
     let mut blocks = vec![
-        PageBlock::Form(HtmlForm::get("filter", "/console/models", "Filter").fields(vec![field])),
+        filter.form(&page_request),
         PageBlock::Text(
             "List prices in US dollars per million tokens. Prices and capabilities that you set or import stand in place of those of the list.".into(),
         ),
@@ -257,8 +256,7 @@ async fn list_models(page_request: PageRequest) -> ConsoleResult {
     ];
     let mut table = PageTable::new("models", "List prices by vendor and model", &columns);
     table.rows = list.data.iter().map(model_row).collect();
-    (table.next, table.first) =
-        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    resource_pages::add_page_links(&mut table, &page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page("Models", blocks))
 }

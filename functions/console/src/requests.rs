@@ -2,15 +2,18 @@
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{count, format_time, millis, money, time, tokens, truncate_text};
-use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm, in_labels};
+use crate::formatting::{format_time, millis, truncate_text};
+use crate::html_form::{FieldKind, FieldSpec};
+use crate::list_filter::ListFilter;
 use crate::name_lookup::NameLookup;
-use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, code, empty_cell, link,
-    number, optional_text_cell, text,
-};
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages;
+use crate::severity::Severity;
+use crate::table_cells::{
+    CellPart, PageLink, TableCell, badge, code, count, empty_cell, link, money, number,
+    optional_text_cell, text, time, tokens,
+};
 use axum::Router;
 use axum::routing::get;
 use baton_api::list::ResourceList;
@@ -56,8 +59,8 @@ fn filter_fields(page_request: &PageRequest, choices: &RequestFilterChoices) -> 
     ];
     let outcomes = outcomes.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec();
     let mut specs = vec![
-        FieldSpec::new("from", "From", "", FieldKind::Text),
-        FieldSpec::new("to", "To", "", FieldKind::Text),
+        FieldSpec::new("from", "From", "", FieldKind::Day),
+        FieldSpec::new("to", "To", "", FieldKind::Day),
         FieldSpec::new("key_id", "Key", "", FieldKind::Choice(choices.keys.choices("All"))),
     ];
     if !page_request.is_member() {
@@ -75,19 +78,6 @@ fn filter_fields(page_request: &PageRequest, choices: &RequestFilterChoices) -> 
     specs
 }
 
-fn filter(page_request: &PageRequest, specs: &[FieldSpec], error: Option<String>) -> PageBlock {
-    let mut form = HtmlForm::get("filter", HERE, "Filter").error(error);
-    form.fields = specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
-    for field in &mut form.fields {
-        if matches!(field.name, "from" | "to") {
-            field.shape = FieldControl::Line("date", "text");
-            // Only the day of a time, because a date input shows nothing else.
-            field.value = field.value.get(..10).unwrap_or_default().to_owned();
-        }
-    }
-    PageBlock::Form(form)
-}
-
 async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     let mut query = page_request.query.query(&ASKED);
     query.push_str("&limit=50");
@@ -98,16 +88,12 @@ async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     let choices = choices?;
     let title = if page_request.is_member() { "My requests" } else { "Requests" };
     let specs = filter_fields(&page_request, &choices);
+    let filter = ListFilter { action: HERE.to_owned(), specs };
     let list = match list {
         Ok(list) => list,
-        Err(error) if error.is_form_error() => {
-            let text = in_labels(&error.sentence(), &specs);
-            let blocks = vec![filter(&page_request, &specs, Some(text))];
-            return Ok(page_request.render_rejected_page(title, blocks, &error));
-        }
-        Err(error) => return Err(error),
+        Err(error) => return filter.rejected_page(&page_request, title, error),
     };
-    let mut blocks = vec![filter(&page_request, &specs, None)];
+    let mut blocks = vec![filter.form(&page_request)];
     if list.data.is_empty() {
         let next = PageLink::new("/console/connect", "Connect a client");
         let message = "No requests found in this period (by default, the last 30 days).";
@@ -121,8 +107,7 @@ async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     columns.extend(["#Input", "#Output", "#Cache read", "#Cost", "#First token", "#Duration"]);
     let mut table = PageTable::new("requests", "Requests, latest first", &columns);
     table.rows = list.data.iter().map(|row| request_row(&page_request, row, &choices)).collect();
-    (table.next, table.first) =
-        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    resource_pages::add_page_links(&mut table, &page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page(title, blocks))
 }
@@ -245,14 +230,13 @@ fn facts(
 
 /// The words for a client's protocol.
 fn protocol_label(name: &str) -> &str {
-    let labels = [
-        (ClientProtocol::AnthropicMessages, "Anthropic Messages"),
-        (ClientProtocol::OpenaiChat, "OpenAI Chat Completions"),
-        (ClientProtocol::OpenaiResponses, "OpenAI Responses"),
-        (ClientProtocol::BedrockInvokeModel, "Bedrock InvokeModel"),
-    ];
-    let known = labels.iter().find(|(protocol, _)| protocol.as_str() == name);
-    known.map_or(name, |(_, label)| *label)
+    let known = ClientProtocol::ALL.into_iter().find(|protocol| protocol.as_str() == name);
+    known.map_or(name, |protocol| match protocol {
+        ClientProtocol::AnthropicMessages => "Anthropic Messages",
+        ClientProtocol::OpenaiChat => "OpenAI Chat Completions",
+        ClientProtocol::OpenaiResponses => "OpenAI Responses",
+        ClientProtocol::BedrockInvokeModel => "Bedrock InvokeModel",
+    })
 }
 
 /// The cost, with a mark if the model has no price.

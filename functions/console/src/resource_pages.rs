@@ -9,8 +9,11 @@ use crate::html_form::{
     FieldKind, FieldSpec, FormField, FormValues, HtmlForm, check_values, collect_changes,
     collect_new_values, in_labels,
 };
-use crate::page_blocks::{CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, link};
+use crate::list_filter::ListFilter;
+use crate::page_blocks::{PageBlock, PageTable};
 use crate::page_request::{PageRequest, PathId, redirect_to};
+use crate::severity::Severity;
+use crate::table_cells::{CellPart, PageLink, TableCell, link};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -196,7 +199,7 @@ async fn show_list<R: ResourcePages>(page_request: PageRequest) -> ConsoleResult
     let mut blocks: Vec<PageBlock> = done(&page_request).into_iter().collect();
     let link = PageLink::new(new.clone(), format!("New {}", texts.noun));
     blocks.push(PageBlock::Row(vec![CellPart::Link(link)]));
-    blocks.push(filter_form(&page_request, &format!("/console/{}", texts.path), filters));
+    blocks.push(list_filter(format!("/console/{}", texts.path), filters).form(&page_request));
     if list.data.is_empty() {
         let next = PageLink::new(new, texts.first_step);
         blocks.push(PageBlock::Empty(texts.empty.into(), Some(next)));
@@ -206,7 +209,7 @@ async fn show_list<R: ResourcePages>(page_request: PageRequest) -> ConsoleResult
         let mut table = PageTable::new(texts.path, texts.caption, &columns);
         let row = |one: &R| std::iter::once(name_cell(one)).chain(one.cells(&choices)).collect();
         table.rows = list.data.iter().map(row).collect();
-        (table.next, table.first) = page_links(&page_request, list.next_cursor.as_deref());
+        add_page_links(&mut table, &page_request, list.next_cursor.as_deref());
         blocks.push(PageBlock::Table(table));
     }
     Ok(page_request.render_page(texts.title, blocks))
@@ -421,7 +424,7 @@ pub(crate) fn done(page_request: &PageRequest) -> Option<PageBlock> {
 }
 
 /// The filter of a list: by name and state, and by the fields in `more`.
-fn filter_form(page_request: &PageRequest, action: &str, more: Vec<FieldSpec>) -> PageBlock {
+fn list_filter(action: String, more: Vec<FieldSpec>) -> ListFilter {
     let state = vec![
         (String::new(), "All".to_owned()),
         ("true".to_owned(), "Enabled".to_owned()),
@@ -430,8 +433,7 @@ fn filter_form(page_request: &PageRequest, action: &str, more: Vec<FieldSpec>) -
     let mut specs = vec![FieldSpec::new("q", "Name contains", "", FieldKind::Text)];
     specs.extend(more);
     specs.push(FieldSpec::new("enabled", "State", "", FieldKind::Choice(state)));
-    let fields = specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
-    PageBlock::Form(HtmlForm::get("filter", action, "Filter").fields(fields))
+    ListFilter { action, specs }
 }
 
 /// The limits of a key, a user, a group or the organization.
@@ -479,15 +481,15 @@ pub(crate) enum LimitsPrefix {
     None,
 }
 
-/// The addresses of the next page, which starts at `cursor`, and of the first page.
-pub(crate) fn page_links(
+/// Adds the links to the next page, which starts at `cursor`, and to the first page.
+pub(crate) fn add_page_links(
+    table: &mut PageTable,
     page_request: &PageRequest,
     cursor: Option<&str>,
-) -> (Option<String>, Option<String>) {
-    let next = cursor.map(|cursor| page_request.query_with("cursor", cursor));
-    let first = (!page_request.query.get("cursor").is_empty())
+) {
+    table.next = cursor.map(|cursor| page_request.query_with("cursor", cursor));
+    table.first = (!page_request.query.get("cursor").is_empty())
         .then(|| page_request.query_with("cursor", ""));
-    (next, first)
 }
 
 #[cfg(test)]

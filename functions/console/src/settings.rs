@@ -37,8 +37,8 @@ async fn settings_page(
         rejected,
     )));
     let changed = match settings.updated_at {
-        Some(at) => crate::formatting::time(Some(at)),
-        None => crate::page_blocks::text("never changed"),
+        Some(at) => crate::table_cells::time(Some(at)),
+        None => crate::table_cells::text("never changed"),
     };
     blocks.push(PageBlock::Facts(vec![("Changed".into(), changed)]));
     blocks.push(PageBlock::Text(

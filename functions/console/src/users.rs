@@ -2,13 +2,14 @@
 
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
-use crate::formatting::{api_text, enabled_cell, limits, time};
+use crate::formatting::{api_text, limits};
 use crate::html_form::{FieldKind, FieldSpec, FormValues};
-use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, TableCell, code, link, optional_text_cell, text,
-};
+use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
 use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, redirect_to_page};
+use crate::table_cells::{
+    CellPart, PageLink, TableCell, code, enabled_cell, link, optional_text_cell, text, time,
+};
 use axum::Router;
 use baton_api::users::UserResource;
 use serde_json::{Value, json};

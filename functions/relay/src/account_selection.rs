@@ -229,9 +229,9 @@ impl RelayState {
             + self.limit_settings.reservation_margin;
         let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
-        let slot_request = (request, expires.as_second());
+        let (slots, expires) = (&self.store.slots, expires.as_second());
         // Boxed, so that the future of a request without a slot stays small.
-        match Box::pin(self.store.slots.acquire_slot(&account.id, max, slot_request)).await {
+        match Box::pin(slots.acquire_slot(&account.id, max, request, expires)).await {
             Ok(true) => Some(ConcurrencySlot::Taken),
             Ok(false) => None,
             Err(error) => {

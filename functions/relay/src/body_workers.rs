@@ -280,7 +280,8 @@ mod tests {
     fn start(
         workers: &Arc<BodyWorkers>,
         key_number: u8,
-        (name, bytes): (usize, usize),
+        name: usize,
+        bytes: usize,
         begun: &mpsc::Sender<usize>,
     ) -> mpsc::Sender<()> {
         let (workers, begun, (go, wait)) = (Arc::clone(workers), begun.clone(), mpsc::channel());
@@ -309,10 +310,10 @@ mod tests {
         let (begun, seen) = mpsc::channel();
         let mut running = Vec::new();
         for name in 0..5 {
-            running.push(start(&workers, 1, (name, LONG_BYTES), &begun));
+            running.push(start(&workers, 1, name, LONG_BYTES, &begun));
             yield_now().await;
         }
-        running.push(start(&workers, 2, (5, LONG_BYTES), &begun));
+        running.push(start(&workers, 2, 5, LONG_BYTES, &begun));
         yield_now().await;
         let mut order = Vec::new();
         for _ in 0..6 {
@@ -340,13 +341,13 @@ mod tests {
             // The first takes the whole memory of its size class, and the others wait for it.
             for (name, key_number) in [(0, 1), (1, 2), (2, 2), (3, 3)] {
                 let bytes = LONGEST_KIB as usize * 1024;
-                running.push(start(&workers, key_number, (name, bytes), &begun));
+                running.push(start(&workers, key_number, name, bytes, &begun));
                 yield_now().await;
             }
             let [first, others @ ..] = order;
             assert_eq!(next(&seen).await, first, "{cores} cores");
             for (key_number, name, bytes) in [(4, 4, LONG_BYTES), (1, 5, LONGEST_BYTES - 1)] {
-                running.push(start(&workers, key_number, (name, bytes), &begun));
+                running.push(start(&workers, key_number, name, bytes, &begun));
                 assert_eq!(next(&seen).await, name, "{cores} cores, key {key_number}");
                 running[name].send(()).unwrap();
             }
@@ -369,9 +370,7 @@ mod tests {
         let running: Vec<_> = [most * 2, most / 2, most / 2]
             .into_iter()
             .enumerate()
-            .map(|(name, bytes)| {
-                start(&workers, u8::try_from(name).unwrap(), (name, bytes), &begun)
-            })
+            .map(|(name, bytes)| start(&workers, u8::try_from(name).unwrap(), name, bytes, &begun))
             .collect();
         assert_eq!(next(&seen).await, 0);
         for _ in 0..100 {
@@ -409,7 +408,7 @@ mod tests {
     async fn other_tasks_run_while_a_long_body_is_read() {
         let workers = Arc::new(BodyWorkers::with_cores(1));
         let (begun, seen) = mpsc::channel();
-        let go = start(&workers, 1, (7, LONG_BYTES), &begun);
+        let go = start(&workers, 1, 7, LONG_BYTES, &begun);
         assert_eq!(next(&seen).await, 7);
         go.send(()).unwrap();
     }

@@ -2,7 +2,8 @@
 //! `cargo run -p baton-domain --example model_catalog -- FILE VERSION > shared/domain/models.txt`.
 #![expect(clippy::print_stdout, reason = "the output is the file")]
 
-use baton_domain::{litellm_prices, model_catalog};
+use baton_domain::litellm_prices::{self, LitellmModel};
+use baton_domain::model_catalog;
 use std::collections::BTreeMap;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,8 +11,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = arguments.next().ok_or("expected a file and a version")?;
     let version = arguments.next().ok_or("expected a version")?;
     let mut lines = BTreeMap::new();
-    for (vendor, model, price) in litellm_prices::read(&std::fs::read_to_string(file)?)? {
-        let line = model_catalog::write_line(vendor, &model, &price);
+    for LitellmModel { vendor, id, price } in litellm_prices::read(&std::fs::read_to_string(file)?)?
+    {
+        let line = model_catalog::write_line(vendor, &id, &price);
         let key = line.split(' ').next().unwrap_or_default().to_owned();
         lines.entry(key).or_insert(line);
     }

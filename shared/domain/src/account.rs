@@ -91,7 +91,7 @@ impl Account {
     }
 
     /// Whether the list or the map names single models, and not only patterns.
-    pub fn names_models(&self) -> bool {
+    pub(crate) fn names_models(&self) -> bool {
         self.named_models().next().is_some()
     }
 
@@ -137,6 +137,11 @@ impl Provider {
         }
     }
 
+    /// The provider of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|provider| provider.as_str() == name)
+    }
+
     /// Whether upstreams of this kind can serve the operation, directly or by translation. This and
     /// [`Self::knows_model_name`] are what account selection needs to know about a provider; the
     /// crate `baton-providers` knows the rest.
@@ -152,7 +157,7 @@ impl Provider {
 
     /// Whether `model` is, or can be, a name of this kind of upstream. Bedrock does not know the
     /// names of the Messages API.
-    pub fn knows_model_name(self, model: &str) -> bool {
+    pub(crate) fn knows_model_name(self, model: &str) -> bool {
         match self {
             Self::Anthropic | Self::OpenaiCompatible => true,
             Self::Bedrock => model.contains("anthropic.") || model.starts_with("arn:"),
@@ -189,7 +194,18 @@ pub enum CredentialKind {
 impl CredentialKind {
     /// Whether it is a token that expires and is renewed.
     pub fn is_renewed(self) -> bool {
-        matches!(self, Self::Oauth2 | Self::WorkloadIdentity)
+        match self {
+            Self::Oauth2 | Self::WorkloadIdentity => true,
+            Self::ApiKey | Self::Bearer | Self::Aws => false,
+        }
+    }
+
+    /// Whether it signs each request instead of being sent with it.
+    pub fn signs_requests(self) -> bool {
+        match self {
+            Self::Aws => true,
+            Self::ApiKey | Self::Bearer | Self::Oauth2 | Self::WorkloadIdentity => false,
+        }
     }
 }
 

@@ -244,7 +244,7 @@ fn format_dollars(amount: PicoUsd) -> String {
 }
 
 /// The largest threshold that `spent` reaches. A limit of 0 is always fully spent.
-pub fn reached_threshold(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32> {
+pub(crate) fn reached_threshold(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32> {
     let is_reached = |percent: &u32| {
         spent.pico().saturating_mul(100) >= limit.pico().saturating_mul(i128::from(*percent))
     };

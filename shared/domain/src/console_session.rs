@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 /// The longest life of a session, however much it is used.
 pub const SESSION_LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 /// How long a session lasts without being used.
-pub const IDLE_TIMEOUT: SignedDuration = SignedDuration::from_hours(1);
+pub(crate) const IDLE_TIMEOUT: SignedDuration = SignedDuration::from_hours(1);
 /// The precision of the last use, so that not every use causes a write.
 const LAST_USE_PRECISION: SignedDuration = SignedDuration::from_mins(5);
 

@@ -6,8 +6,9 @@ use crate::account::Provider;
 use crate::model_capabilities::{ModelCapabilities, OutputBoundFields};
 use crate::model_catalog;
 use crate::money::PicoUsd;
-use crate::price::{ModelPrice, PriceTable, ServiceTier, TokenRates, UsageCost};
+use crate::price::{ModelPrice, PriceTable, RateFactor, ServiceTier, UsageCost};
 use crate::sold_price::SoldPrices;
+use crate::token_rates::TokenRates;
 use crate::usage::clean_text;
 use crate::vendor::Vendor;
 use jiff::Timestamp;
@@ -177,12 +178,12 @@ impl CostFactors {
         prompt = prompt.saturating_add(output.saturating_mul(iterations - 1));
         prompt = prompt.min(context.unwrap_or(u64::MAX));
         let mut rates = price.highest_rates(self.is_fast, prompt);
-        let mut factor = (1, 1);
+        let mut factor = RateFactor::ONE;
         let is_project_tier = has_projects && self.uses_project_tier && self.tier.is_none();
         for tier in self.tiers(price, is_project_tier) {
             let of_tier = price.highest_tier_rates(tier, model, prompt);
-            rates = rates.higher_of(of_tier.0);
-            factor = of_tier.1;
+            rates = rates.higher_of(of_tier.rates);
+            factor = of_tier.factor;
         }
         // A price without tiers costs the usual factor of a tier that a project can choose.
         let has_faster = |entry: &ModelPrice| entry.tiers.iter().any(|row| row.tier.is_faster());
@@ -190,14 +191,14 @@ impl CostFactors {
             && price.tiers.is_empty()
             && model_catalog::makers_entry(model).as_ref().is_some_and(has_faster)
         {
-            factor = price.highest_tier_rates(ServiceTier::Priority, model, prompt).1;
+            factor = price.highest_tier_rates(ServiceTier::Priority, model, prompt).factor;
         }
         let answers = output.saturating_mul(self.choices.max(1));
         let pass = PicoUsd::from_tokens(self.input_rate(&rates), prompt)
             + PicoUsd::from_tokens(rates.output, answers.saturating_add(self.predicted_tokens));
         let passes = i128::from(iterations);
-        let geo = if price.us_geo { (11, 10) } else { (1, 1) };
-        PicoUsd::new(pass.pico().saturating_mul(passes)).scale(geo.0 * factor.0, geo.1 * factor.1)
+        let factor = price.us_factor().times(factor);
+        factor.apply_to(PicoUsd::new(pass.pico().saturating_mul(passes)))
     }
 
     /// The highest rate of a prompt token.

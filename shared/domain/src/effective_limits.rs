@@ -70,9 +70,9 @@ impl LimitSources {
         principal: &LimitScope,
         period: LimitPeriod,
     ) -> Option<(LimitScope, SpendCap)> {
-        let user = self.user.as_ref().map(|settings| (principal, &settings.caps));
+        let user_caps = self.user.as_ref().map(|settings| &settings.caps);
         let groups = self.groups.iter().map(|(scope, settings)| (scope, &settings.caps));
-        resolve(period, user, groups, &self.organization.caps)
+        resolve(period, principal, user_caps, groups, &self.organization.caps)
     }
 
     /// The person's own `limits`, tightened by the caps that apply.

@@ -168,7 +168,7 @@ pub enum AccountAvailability<'a> {
 impl AccountHealth {
     /// The availability at `now` for a request for `model`, by its name at the account's upstream,
     /// with or without fast speed, in the tier.
-    pub fn availability(
+    pub(crate) fn availability(
         &self,
         model: &str,
         is_fast: bool,
@@ -194,7 +194,7 @@ impl AccountHealth {
     }
 
     /// Whether an account's availability depends on the requested model or speed.
-    pub fn has_partial_cooldowns(&self) -> bool {
+    pub(crate) fn has_partial_cooldowns(&self) -> bool {
         !self.families.is_empty() || !self.models.is_empty() || self.fast.is_some()
     }
 

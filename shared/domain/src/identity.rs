@@ -158,7 +158,7 @@ pub struct AdminClaim {
 
 impl AdminClaim {
     /// Whether the claims contain it. Claim names can contain dots, and a colon if they are URLs.
-    pub fn is_in(&self, claims: &IdTokenClaims) -> bool {
+    pub(crate) fn is_in(&self, claims: &IdTokenClaims) -> bool {
         let is_it = |value: &Value| match value {
             Value::String(text) => *text == self.value,
             Value::Bool(claim_value) => claim_value.to_string() == self.value,

@@ -119,7 +119,7 @@ impl Limits {
 }
 
 /// Every money limit that an operator sets is less than this: a billion dollars.
-pub const LIMIT_USD_BOUND: PicoUsd = PicoUsd::from_micros(1_000_000_000_000_000);
+pub(crate) const LIMIT_USD_BOUND: PicoUsd = PicoUsd::from_micros(1_000_000_000_000_000);
 
 /// A person or pipeline that keys belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

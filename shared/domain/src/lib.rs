@@ -45,6 +45,7 @@ pub mod secret;
 pub mod sold_price;
 pub mod spend_limit;
 pub mod spreadsheet;
+pub mod token_rates;
 pub mod upstream_token;
 pub mod url_origin;
 pub mod usage;

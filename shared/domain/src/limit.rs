@@ -114,7 +114,7 @@ impl Limits {
     }
 
     /// Every money limit that is set, shortest period first.
-    pub fn money_limits(&self) -> impl Iterator<Item = (LimitPeriod, PicoUsd)> {
+    pub(crate) fn money_limits(&self) -> impl Iterator<Item = (LimitPeriod, PicoUsd)> {
         LimitPeriod::ALL.into_iter().filter_map(|period| Some((period, self.money(period)?)))
     }
 
@@ -124,7 +124,7 @@ impl Limits {
     }
 
     /// Lowers the limit of a period to `amount`, unless it is lower already.
-    pub fn tighten_limit(&mut self, period: LimitPeriod, amount: PicoUsd) {
+    pub(crate) fn tighten_limit(&mut self, period: LimitPeriod, amount: PicoUsd) {
         let limit = match period {
             LimitPeriod::Daily => &mut self.usd_daily,
             LimitPeriod::Weekly => &mut self.usd_weekly,

@@ -5,7 +5,7 @@
 //! have any price.
 
 use crate::model::base_id;
-use crate::price::{LongPromptRates, TokenRates};
+use crate::token_rates::{LongPromptRates, TokenRates};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

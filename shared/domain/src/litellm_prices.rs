@@ -5,18 +5,30 @@ use crate::model_capabilities::{
     EffortLevel, EffortLevels, ModelCapabilities, StatedCapabilities, StatementField,
 };
 use crate::money::PicoUsd;
-use crate::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
+use crate::price::{ModelPrice, ServiceTier, TierPrice};
+use crate::token_rates::{LongPromptRates, TokenRates};
 use crate::vendor::Vendor;
 use serde_json::{Map, Value};
 
 /// Thresholds of long prompts, in thousands of tokens, as the format names them.
 const THRESHOLDS: [u64; 5] = [100, 128, 200, 256, 272];
 
+/// A model of the list with its price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LitellmModel {
+    /// The company that sells the model at this price.
+    pub vendor: Vendor,
+    /// The id of the model, without the name of the vendor.
+    pub id: String,
+    /// The price.
+    pub price: ModelPrice,
+}
+
 /// Reads the text models that have a price by the token. Others are skipped.
 ///
 /// # Errors
 /// The text is no JSON object.
-pub fn read(text: &str) -> Result<Vec<(Vendor, String, ModelPrice)>, serde_json::Error> {
+pub fn read(text: &str) -> Result<Vec<LitellmModel>, serde_json::Error> {
     let models: Map<String, Value> = serde_json::from_str(text)?;
     Ok(models.iter().filter_map(|(name, row)| read_model(name, row)).collect())
 }
@@ -48,7 +60,7 @@ fn vendor_of(provider: &str) -> Option<(Vendor, &'static [&'static str])> {
     })
 }
 
-fn read_model(name: &str, row: &Value) -> Option<(Vendor, String, ModelPrice)> {
+fn read_model(name: &str, row: &Value) -> Option<LitellmModel> {
     let text = |field: &str| row[field].as_str();
     let provider = text("litellm_provider").or(text("provider"))?;
     if !matches!(text("mode"), None | Some("chat" | "responses" | "completion")) {
@@ -89,7 +101,7 @@ fn read_model(name: &str, row: &Value) -> Option<(Vendor, String, ModelPrice)> {
         capabilities: read_capabilities(vendor, id, row),
         ..ModelPrice::default()
     };
-    Some((vendor, id.to_owned(), price))
+    Some(LitellmModel { vendor, id: id.to_owned(), price })
 }
 
 /// The fields of statements (BerriAI/litellm, `model_prices_and_context_window_schema.json` and
@@ -230,7 +242,7 @@ mod tests {
             "input_cost_per_token_above_272k_tokens": 4e-06, "output_cost_per_token_above_272k_tokens": 1.5e-05},
             "embed": {"litellm_provider": "openai", "mode": "embedding", "input_cost_per_token": 1e-06}}"#;
         let read = read(text).unwrap();
-        let [(vendor, id, price)] = read.as_slice() else { panic!("{read:?}") };
+        let [LitellmModel { vendor, id, price }] = read.as_slice() else { panic!("{read:?}") };
         assert_eq!((*vendor, id.as_str()), (Vendor::Azure, "gpt-x"));
         let all = |rates: &TokenRates| {
             [
@@ -259,7 +271,7 @@ mod tests {
             row[name] = value.clone();
         }
         let models = serde_json::json!({ id: row });
-        let [(_, _, price)] = read(&models.to_string()).unwrap().try_into().unwrap();
+        let [LitellmModel { price, .. }] = read(&models.to_string()).unwrap().try_into().unwrap();
         price.capabilities
     }
 

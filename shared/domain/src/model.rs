@@ -53,7 +53,7 @@ const GEOGRAPHIES: [&str; 10] =
 /// `[1m]`, a vendor's path (`anthropic/…`), an ARN, and Bedrock's parts (`us.anthropic.…-v1:0`).
 /// Each is removed only in exactly this form, so the rest is the model that an upstream serves. An
 /// id without any of these is returned unchanged. Forms from the providers' model pages, 2026-08.
-pub fn base_id(model: &str) -> &str {
+pub(crate) fn base_id(model: &str) -> &str {
     let name = strip_wrapping(model);
     let name = bedrock_name(name).map_or(name, |name| strip_version(name.trim_vendor()));
     let base = strip_date(strip_mark(name));
@@ -251,7 +251,7 @@ pub(crate) fn family_of(model: &str) -> Option<&'static str> {
 }
 
 /// Whether a name can be that of a Claude model, by the word or the family in it.
-pub fn is_claude(model: &str) -> bool {
+pub(crate) fn is_claude(model: &str) -> bool {
     model.is_empty() || model.to_ascii_lowercase().contains("claude") || family_of(model).is_some()
 }
 

@@ -7,8 +7,8 @@
 mod families;
 mod stated;
 
-pub(crate) use stated::StatementField;
 pub use stated::{OwnCapabilities, StatedCapabilities};
+pub(crate) use stated::{StatementField, StatementMasks};
 
 use crate::account::Provider;
 use crate::model::base_id;

@@ -6,8 +6,9 @@
 //! of prices of LiteLLM ([`crate::litellm_prices`]).
 
 use crate::model::base_id;
-use crate::model_capabilities::StatedCapabilities;
-use crate::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
+use crate::model_capabilities::{StatedCapabilities, StatementMasks};
+use crate::price::{ModelPrice, ServiceTier, TierPrice};
+use crate::token_rates::{LongPromptRates, TokenRates};
 use crate::vendor::Vendor;
 use std::fmt::Write as _;
 
@@ -26,7 +27,7 @@ pub fn entry(vendor: Vendor, region: Option<&str>, model: &str) -> Option<ModelP
 }
 
 /// The vendor that makes the model, if its name says so.
-pub fn maker_of(model: &str) -> Option<Vendor> {
+pub(crate) fn maker_of(model: &str) -> Option<Vendor> {
     let lower = model.to_ascii_lowercase();
     let name = base_id(lower.rsplit('/').next().unwrap_or(&lower));
     let claude = || name.starts_with("claude-").then_some(Vendor::Anthropic);
@@ -34,7 +35,7 @@ pub fn maker_of(model: &str) -> Option<Vendor> {
 }
 
 /// The entry of a model at the vendor that makes it, for hosts whose own prices are not known.
-pub fn makers_entry(model: &str) -> Option<ModelPrice> {
+pub(crate) fn makers_entry(model: &str) -> Option<ModelPrice> {
     let lower = model.to_ascii_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
     entry(Vendor::of_model(name)?, None, name)
@@ -118,7 +119,7 @@ pub fn write_line(vendor: Vendor, model: &str, price: &ModelPrice) -> String {
         }
     }
     if !price.capabilities.is_empty() {
-        let (yes, no, efforts) = price.capabilities.to_masks();
+        let StatementMasks { yes, no, efforts } = price.capabilities.to_masks();
         let efforts = efforts.map(|levels| format!(",{levels:x}")).unwrap_or_default();
         add('k', format!("{yes:x},{no:x}{efforts}"));
     }
@@ -130,7 +131,7 @@ fn parse_capabilities(text: &str) -> Option<StatedCapabilities> {
     let mut numbers = text.split(',').map(|number| u32::from_str_radix(number, 16).ok());
     let (yes, no) = (numbers.next()??, numbers.next()??);
     let efforts = numbers.next().flatten().and_then(|levels| u8::try_from(levels).ok());
-    Some(StatedCapabilities::from_masks(yes, no, efforts))
+    Some(StatedCapabilities::from_masks(StatementMasks { yes, no, efforts }))
 }
 
 fn parse_rates(text: &str) -> Option<TokenRates> {

@@ -39,7 +39,7 @@ impl PicoUsd {
 
     /// The cost of `tokens` at `micros_per_million` micro-dollars per million tokens. The product
     /// is exactly the number of pico-dollars.
-    pub fn from_tokens(micros_per_million: u64, tokens: u64) -> Self {
+    pub(crate) fn from_tokens(micros_per_million: u64, tokens: u64) -> Self {
         let pico = u128::from(micros_per_million) * u128::from(tokens);
         Self(i128::try_from(pico).unwrap_or(i128::MAX))
     }

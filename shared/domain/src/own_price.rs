@@ -59,7 +59,7 @@ impl PriceTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::TokenRates;
+    use crate::token_rates::TokenRates;
     use crate::usage::{BilledUsage, TokenCounts};
 
     fn at(day: &str) -> Timestamp {

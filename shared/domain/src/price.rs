@@ -7,67 +7,12 @@ use crate::listed_price::listed_price;
 use crate::model::{base_id, family_of};
 use crate::model_capabilities::StatedCapabilities;
 use crate::money::PicoUsd;
+use crate::token_rates::{LongPromptRates, TokenRates};
 use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-
-/// Micro-dollars per million tokens, by class. A rate times a number of tokens is exactly an amount
-/// of pico-dollars.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRates {
-    /// Prompt tokens that were neither read from nor written to a cache.
-    pub input: u64,
-    /// Tokens of the answer.
-    pub output: u64,
-    /// Prompt tokens read from the cache.
-    pub cache_read: u64,
-    /// Prompt tokens written to the cache for five minutes, or for the shortest time that the vendor
-    /// has (thirty minutes at OpenAI).
-    pub cache_write_5m: u64,
-    /// Prompt tokens written to the cache for an hour, or for the longest time that the vendor has
-    /// (twelve hours at OpenAI).
-    pub cache_write_1h: u64,
-}
-
-impl TokenRates {
-    /// The cost of `tokens`.
-    pub fn charge_tokens(&self, tokens: &TokenCounts) -> PicoUsd {
-        [
-            (self.input, tokens.input),
-            (self.output, tokens.output),
-            (self.cache_read, tokens.cache_read),
-            (self.cache_write_5m, tokens.cache_write_5m),
-            (self.cache_write_1h, tokens.cache_write_1h),
-        ]
-        .into_iter()
-        .map(|(rate, count)| PicoUsd::from_tokens(rate, count))
-        .sum()
-    }
-
-    /// The higher rate of the two, class by class.
-    pub(crate) fn higher_of(self, other: Self) -> Self {
-        Self {
-            input: self.input.max(other.input),
-            output: self.output.max(other.output),
-            cache_read: self.cache_read.max(other.cache_read),
-            cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
-            cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
-        }
-    }
-}
-
-/// The rates for long prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LongPromptRates {
-    /// The longest prompt, in tokens of all classes, that still has the standard rates.
-    pub prompt_tokens: u64,
-    /// The rates of all tokens of a longer request, including its answer.
-    pub rates: TokenRates,
-}
 
 /// A class of service with own prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,13 +49,49 @@ impl ServiceTier {
     /// The factor of the usual rates, where a price does not list the tier: OpenAI's usual one
     /// (developers.openai.com, "Pricing", 2026-11). Anthropic's priority tier is paid in advance,
     /// so its use is recorded at the usual rates.
-    fn usual_factor(self, model: &str) -> (u32, u32) {
+    fn usual_factor(self, model: &str) -> RateFactor {
         match self {
-            Self::Flex | Self::Batch => (1, 2),
-            Self::Priority | Self::Ultrafast if model.contains("claude") => (1, 1),
-            Self::Priority => (2, 1),
-            Self::Ultrafast => (4, 1),
+            Self::Flex | Self::Batch => RateFactor { numerator: 1, denominator: 2 },
+            Self::Priority | Self::Ultrafast if model.contains("claude") => RateFactor::ONE,
+            Self::Priority => RateFactor { numerator: 2, denominator: 1 },
+            Self::Ultrafast => RateFactor { numerator: 4, denominator: 1 },
         }
+    }
+}
+
+/// A factor of rates, as an exact fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RateFactor {
+    numerator: u32,
+    denominator: u32,
+}
+
+impl RateFactor {
+    pub(crate) const ONE: Self = Self { numerator: 1, denominator: 1 };
+
+    pub(crate) fn times(self, other: Self) -> Self {
+        Self {
+            numerator: self.numerator * other.numerator,
+            denominator: self.denominator * other.denominator,
+        }
+    }
+
+    /// The amount times this factor, rounded as [`PicoUsd::scale`] says.
+    pub(crate) fn apply_to(self, amount: PicoUsd) -> PicoUsd {
+        amount.scale(self.numerator, self.denominator)
+    }
+}
+
+/// Rates, and the factor by which they are still to be multiplied.
+pub(crate) struct TierRates {
+    pub(crate) rates: TokenRates,
+    pub(crate) factor: RateFactor,
+}
+
+impl TierRates {
+    /// Rates that a price lists, so they need no factor.
+    fn listed(rates: TokenRates) -> Self {
+        Self { rates, factor: RateFactor::ONE }
     }
 }
 
@@ -242,41 +223,40 @@ impl ModelPrice {
         }
     }
 
+    /// The factor of a request that is processed in the US only.
+    pub(crate) fn us_factor(&self) -> RateFactor {
+        if self.us_geo { RateFactor { numerator: 11, denominator: 10 } } else { RateFactor::ONE }
+    }
+
     /// The highest rates of a tier, or the factor of the usual ones.
     pub(crate) fn highest_tier_rates(
         &self,
         tier: ServiceTier,
         model: &str,
         prompt_tokens: u64,
-    ) -> (TokenRates, (u32, u32)) {
+    ) -> TierRates {
         let usual = self.highest_rates(false, prompt_tokens);
         match self.tiers.iter().find(|one| one.tier == tier) {
             Some(listed) => {
                 let rates = usual.higher_of(listed.standard);
-                (listed.above.map_or(rates, |above| rates.higher_of(above)), (1, 1))
+                TierRates::listed(listed.above.map_or(rates, |above| rates.higher_of(above)))
             }
-            None => (usual, tier.usual_factor(model)),
+            None => TierRates { rates: usual, factor: tier.usual_factor(model) },
         }
     }
 
     /// The rates of a tier with the factor that they still need.
-    fn tier_rates(
-        &self,
-        modifiers: RateModifiers,
-        model: &str,
-        prompt_tokens: u64,
-    ) -> (TokenRates, (u32, u32)) {
+    fn tier_rates(&self, modifiers: RateModifiers, model: &str, prompt_tokens: u64) -> TierRates {
         let usual = *self.rates(modifiers.fast, prompt_tokens);
-        let Some(tier) = modifiers.tier else { return (usual, (1, 1)) };
+        let Some(tier) = modifiers.tier else { return TierRates::listed(usual) };
         let Some(listed) = self.tiers.iter().find(|one| one.tier == tier) else {
-            return (usual, tier.usual_factor(model));
+            return TierRates { rates: usual, factor: tier.usual_factor(model) };
         };
         let Some(above) = self.above.filter(|above| prompt_tokens > above.prompt_tokens) else {
-            return (listed.standard, (1, 1));
+            return TierRates::listed(listed.standard);
         };
         // Without listed rates for long prompts, no rate is below the usual one of a long prompt.
-        let rates = listed.above.unwrap_or_else(|| listed.standard.higher_of(above.rates));
-        (rates, (1, 1))
+        TierRates::listed(listed.above.unwrap_or_else(|| listed.standard.higher_of(above.rates)))
     }
 
     /// The cost of one sampling pass. The factors 11/10 and 1/2 are applied to the sum, once. That
@@ -289,9 +269,9 @@ impl ModelPrice {
         modifiers: RateModifiers,
         model: &str,
     ) -> PicoUsd {
-        let (rates, tier) = self.tier_rates(modifiers, model, tokens.prompt_tokens());
-        let geo = if modifiers.us && self.us_geo { (11, 10) } else { (1, 1) };
-        rates.charge_tokens(tokens).scale(geo.0 * tier.0, geo.1 * tier.1)
+        let TierRates { rates, factor } = self.tier_rates(modifiers, model, tokens.prompt_tokens());
+        let geo = if modifiers.us { self.us_factor() } else { RateFactor::ONE };
+        geo.times(factor).apply_to(rates.charge_tokens(tokens))
     }
 }
 
@@ -381,7 +361,7 @@ impl PriceTable {
     ///
     /// # Errors
     /// The text has another format.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let PriceFile { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
         let (contexts, own) = (BTreeMap::new(), BTreeMap::new());

@@ -46,6 +46,14 @@ pub enum UpstreamOperation {
 }
 
 impl ClientProtocol {
+    /// All protocols.
+    pub const ALL: [Self; 4] = [
+        Self::AnthropicMessages,
+        Self::OpenaiChat,
+        Self::OpenaiResponses,
+        Self::BedrockInvokeModel,
+    ];
+
     /// The name in usage records.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -161,8 +161,8 @@ impl UsageStatement {
         self.add_entry(&day, &record.upstream_model, &remainder);
     }
 
-    /// The first and the last day.
-    pub fn days(&self) -> Option<(&str, &str)> {
+    /// The first and the last day, if there is any.
+    pub fn first_and_last_day(&self) -> Option<(&str, &str)> {
         let (((first, _), _), ((last, _), _)) =
             (self.0.first_key_value()?, self.0.last_key_value()?);
         Some((first, last))

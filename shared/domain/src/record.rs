@@ -187,7 +187,7 @@ impl UsageRecord {
 
     /// Whether the cost is the reserved amount, or more, because the usage is not known. The tokens
     /// are then an estimate that has no price.
-    pub fn is_settled_at_reservation(&self) -> bool {
+    pub(crate) fn is_settled_at_reservation(&self) -> bool {
         let is_whole = |most| most > PicoUsd::ZERO && self.cost_usd >= most;
         self.estimated && self.reserved_usd.is_some_and(is_whole)
     }

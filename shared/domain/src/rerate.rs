@@ -135,8 +135,9 @@ impl PriceTable {
 mod tests {
     use super::*;
     use crate::id::{AccountId, GroupId, KeyId, RequestId};
-    use crate::price::{ModelPrice, TokenRates};
+    use crate::price::ModelPrice;
     use crate::record::RequestOutcome;
+    use crate::token_rates::TokenRates;
     use crate::usage::{TokenCounts, UsageIteration};
     use jiff::Timestamp;
     use proptest::prelude::*;

@@ -327,7 +327,7 @@ impl LimitCounters {
 
     /// The limit that blocks a request of this estimate; see [`BlockReason`] for the choice among
     /// several.
-    pub fn block_reason(
+    pub(crate) fn block_reason(
         &self,
         limits: &Limits,
         estimate: PicoUsd,

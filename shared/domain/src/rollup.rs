@@ -124,11 +124,11 @@ impl RollupCell {
 }
 
 /// The name in sums of models that no account serves.
-pub const OTHER_MODELS: &str = "other";
+pub(crate) const OTHER_MODELS: &str = "other";
 
 /// The model under which a record is summed. Sums are kept forever, so a model without a price and
 /// without usage (mostly a typing error that the upstream refused) does not get a separate sum.
-pub fn rollup_model(record: &UsageRecord) -> &str {
+pub(crate) fn rollup_model(record: &UsageRecord) -> &str {
     let has_failed = record.status >= 400 && record.tokens == TokenCounts::default();
     if record.is_unpriced() && has_failed { OTHER_MODELS } else { &record.model }
 }

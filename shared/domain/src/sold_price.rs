@@ -72,11 +72,10 @@ impl PriceTable {
 
     /// The prices that a stored record was subject to: its account, and the vendor that its price's
     /// version names.
-    pub fn for_record<'a>(&'a self, record: &'a UsageRecord) -> SoldPrices<'a> {
+    pub(crate) fn for_record<'a>(&'a self, record: &'a UsageRecord) -> SoldPrices<'a> {
         let mut parts = record.price_version.trim_end_matches('?').rsplit('/');
         let (name, region) = (parts.next(), parts.next().filter(|_| parts.next().is_some()));
-        let by_provider =
-            || (record.provider == Provider::Bedrock.as_str()).then_some(Vendor::Bedrock);
+        let by_provider = || Provider::from_name(&record.provider).and_then(Vendor::of_provider);
         let vendor = name.and_then(Vendor::from_name).or_else(by_provider);
         SoldPrices { table: self, vendor, region, account: Some(record.account_id.as_str()) }
     }
@@ -244,7 +243,7 @@ impl SoldPrices<'_> {
 mod tests {
     use super::*;
     use crate::own_price::{OwnPrice, PriceId};
-    use crate::price::TokenRates;
+    use crate::token_rates::TokenRates;
 
     fn own(model: &str, price: ModelPrice) -> OwnPrice {
         OwnPrice { id: PriceId { model: model.to_owned(), from: price.from }, price }

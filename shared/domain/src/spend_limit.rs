@@ -133,12 +133,14 @@ impl SpendCap {
 /// else the lowest of the user's groups, else the organization's.
 pub fn resolve<'a>(
     period: LimitPeriod,
-    user: Option<(&LimitScope, &SpendCaps)>,
+    user: &LimitScope,
+    user_caps: Option<&SpendCaps>,
     groups: impl IntoIterator<Item = (&'a LimitScope, &'a SpendCaps)>,
     organization: &SpendCaps,
 ) -> Option<(LimitScope, SpendCap)> {
     let of = |(scope, caps): (&LimitScope, &SpendCaps)| Some((scope.clone(), *caps.get(&period)?));
-    user.and_then(of)
+    user_caps
+        .and_then(|caps| of((user, caps)))
         .or_else(|| groups.into_iter().filter_map(of).min_by_key(|(_, cap)| *cap))
         .or_else(|| of((&LimitScope::Organization, organization)))
 }
@@ -192,11 +194,12 @@ mod tests {
                 .collect();
             let found = resolve(
                 period,
-                Some((&person, &caps(&user))),
+                &person,
+                Some(&caps(&user)),
                 teams.iter().map(|(scope, caps)| (scope, caps)),
                 &caps(&organization),
             );
-            prop_assert_eq!(resolve(LimitPeriod::Weekly, None, [], &caps(&organization)), None);
+            prop_assert_eq!(resolve(LimitPeriod::Weekly, &person, None, [], &caps(&organization)), None);
             let said: Vec<SpendCap> = groups.iter().copied().flatten().collect();
             match (user, said.iter().min(), organization) {
                 (Some(cap), ..) => prop_assert_eq!(found, Some((person, cap))),

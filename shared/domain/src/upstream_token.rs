@@ -120,7 +120,7 @@ pub enum AssertionSource {
 
 impl TokenGrant {
     /// Whether sending it twice does harm.
-    pub fn is_single_use(&self) -> bool {
+    pub(crate) fn is_single_use(&self) -> bool {
         matches!(self, Self::RefreshToken { .. })
     }
 }

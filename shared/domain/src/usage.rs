@@ -181,7 +181,7 @@ impl BilledUsage {
     }
 
     /// The billed tokens that belong to no iteration.
-    pub fn outside_iterations(&self) -> TokenCounts {
+    pub(crate) fn outside_iterations(&self) -> TokenCounts {
         let mut listed = TokenCounts::default();
         for iteration in &self.iterations {
             listed.add_counts(&iteration.tokens);

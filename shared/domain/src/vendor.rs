@@ -114,23 +114,29 @@ impl Vendor {
         }
     }
 
-    /// The vendor of an account, if its base URL says which it is.
-    pub fn of_account(provider: Provider, base_url: &str) -> Option<Self> {
+    /// The vendor of every account of this provider; `None` if its accounts can have any vendor.
+    pub(crate) fn of_provider(provider: Provider) -> Option<Self> {
         match provider {
             Provider::Bedrock => Some(Self::Bedrock),
-            Provider::Anthropic | Provider::OpenaiCompatible => {
-                let host = host_of(base_url).to_ascii_lowercase();
-                let ends_with = |end: &str| {
-                    host.strip_suffix(end)
-                        .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-                };
-                Self::ALL.into_iter().find(|vendor| vendor.hosts().iter().any(|end| ends_with(end)))
-            }
+            Provider::Anthropic | Provider::OpenaiCompatible => None,
         }
     }
 
+    /// The vendor of an account, if its provider or its base URL says which it is.
+    pub fn of_account(provider: Provider, base_url: &str) -> Option<Self> {
+        let by_host = || {
+            let host = host_of(base_url).to_ascii_lowercase();
+            let ends_with = |end: &str| {
+                host.strip_suffix(end)
+                    .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            };
+            Self::ALL.into_iter().find(|vendor| vendor.hosts().iter().any(|end| ends_with(end)))
+        };
+        Self::of_provider(provider).or_else(by_host)
+    }
+
     /// The region in the base URL of an account, where prices differ by region.
-    pub fn region_of(self, base_url: &str) -> Option<&str> {
+    pub(crate) fn region_of(self, base_url: &str) -> Option<&str> {
         if self != Self::Bedrock {
             return None;
         }

@@ -3,7 +3,8 @@
 
 use baton_domain::cost_factors::CostFactors;
 use baton_domain::money::PicoUsd;
-use baton_domain::price::{ModelPrice, PriceTable, TokenRates};
+use baton_domain::price::{ModelPrice, PriceTable};
+use baton_domain::token_rates::TokenRates;
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
 use jiff::Timestamp;
 use proptest::prelude::*;

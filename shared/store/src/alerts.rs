@@ -5,7 +5,9 @@ use crate::StoreError;
 use crate::config_editor::ConfigEdit;
 use crate::connection::Table;
 use crate::item::{StoreItem, inconsistent, key_of, text};
-use crate::item_names::{self, ALERT, BLOCKED, BODY, LAST_ALERT, MARK, OUTBOX, PK, SK, TOUCHED};
+use crate::item_names::{
+    self, ALERT, BLOCKED, BODY, ItemKey, LAST_ALERT, MARK, OUTBOX, PK, SK, TOUCHED,
+};
 use crate::permissions::{Action, Permission, READ, store_handle};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -178,7 +180,7 @@ impl AlertMarker {
 
     fn touch(&self, scope: &impl std::fmt::Display) -> UpdateItemFluentBuilder {
         self.connection
-            .update_request(Table::State, (item_names::TOUCHED.to_owned(), scope.to_string()))
+            .update_request(Table::State, ItemKey::new(item_names::TOUCHED, scope.to_string()))
             .expression_attribute_names("#mark", MARK)
             .expression_attribute_values(
                 ":mark",
@@ -220,7 +222,7 @@ impl AlertStore {
             .db
             .delete_item()
             .table_name(self.connection.table(Table::State))
-            .set_key(Some(key_of((item_names::TOUCHED.to_owned(), touched.scope.clone()))))
+            .set_key(Some(key_of(ItemKey::new(item_names::TOUCHED, &touched.scope))))
             .condition_expression("#mark = :mark")
             .expression_attribute_names("#mark", MARK)
             .expression_attribute_values(":mark", AttributeValue::S(touched.mark.clone()))
@@ -244,7 +246,7 @@ impl AlertStore {
         id: &AccountId,
         last_alert: LastAlert,
     ) -> Result<(), StoreError> {
-        let item = body_item((LAST_ALERT, &id.to_string()), &last_alert)?;
+        let item = body_item(ItemKey::new(LAST_ALERT, id.to_string()), &last_alert)?;
         self.connection.put_item(Table::State, item).await
     }
 }
@@ -276,7 +278,7 @@ impl AlertOutbox {
         to: &[AlertChannel],
     ) -> Result<(), StoreError> {
         let now = self.connection.clock.now().as_second();
-        let mut guard = key_of((format!("{ALERT}#{}", alert.id), ALERT.to_owned()));
+        let mut guard = key_of(ItemKey::new(format!("{ALERT}#{}", alert.id), ALERT));
         let ttl = (now + REMEMBERED_SECONDS).to_string();
         guard.insert(item_names::TTL.to_owned(), AttributeValue::N(ttl));
         edit.actions.push(self.connection.put_new(Table::State, guard).into());
@@ -303,17 +305,22 @@ impl AlertOutbox {
 
     /// Deletes a delivery that has succeeded or was given up.
     pub async fn remove_delivery(&self, delivery: &AlertDelivery) -> Result<(), StoreError> {
-        self.connection.delete_item(Table::State, (OUTBOX.to_owned(), delivery.name())).await
+        self.connection.delete_item(Table::State, delivery_key(delivery)).await
     }
 }
 
 fn delivery_item(delivery: &AlertDelivery) -> Result<StoreItem, StoreError> {
-    body_item((OUTBOX, &delivery.name()), delivery)
+    body_item(delivery_key(delivery), delivery)
 }
 
-fn body_item((pk, sk): (&str, &str), value: &impl Serialize) -> Result<StoreItem, StoreError> {
-    let body = serde_json::to_string(value).map_err(|error| inconsistent(pk, sk, &error))?;
-    let mut item = key_of((pk.to_owned(), sk.to_owned()));
+fn delivery_key(delivery: &AlertDelivery) -> ItemKey {
+    ItemKey::new(OUTBOX, delivery.name())
+}
+
+fn body_item(key: ItemKey, value: &impl Serialize) -> Result<StoreItem, StoreError> {
+    let body =
+        serde_json::to_string(value).map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
+    let mut item = key_of(key);
     item.insert(BODY.to_owned(), AttributeValue::S(body));
     Ok(item)
 }

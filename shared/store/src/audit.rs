@@ -5,7 +5,7 @@ use crate::StoreError;
 use crate::config_editor::ConfigEdit;
 use crate::connection::Table;
 use crate::item::{StoreItem, inconsistent, key_of, text};
-use crate::item_names::{self, PK, SK};
+use crate::item_names::{self, ItemKey, PK, SK};
 use crate::list::{ListPage, read_cursor, write_cursor};
 use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -93,11 +93,11 @@ impl AuditStore {
     pub fn add_row(&self, edit: &mut ConfigEdit, change: &AuditChange) -> Result<(), StoreError> {
         let at = item_names::sortable_time(self.connection.clock.now());
         let (month, id) = (&at[..7], base62(self.connection.random.bits(), 16));
-        let (pk, sk) = (format!("audit#{month}"), format!("{at}#aud_{id}"));
-        let mut item: StoreItem =
-            serde_dynamo::to_item(change).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        let key = ItemKey::new(item_names::audit_partition(month), format!("{at}#aud_{id}"));
+        let mut item: StoreItem = serde_dynamo::to_item(change)
+            .map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
         item.insert("at".to_owned(), AttributeValue::S(at));
-        item.extend(key_of((pk, sk)));
+        item.extend(key_of(key));
         edit.actions.push(self.connection.put(Table::Usage, item).into());
         Ok(())
     }
@@ -225,7 +225,7 @@ impl ListPage<AuditRow> {
         limit: usize,
     ) -> Result<bool, StoreError> {
         for item in items {
-            let key = key_of((text(&item, PK)?, text(&item, SK)?));
+            let key = key_of(ItemKey::new(text(&item, PK)?, text(&item, SK)?));
             let row = row(item)?;
             if filter.matches_row(&row) {
                 self.data.push(row);

@@ -36,10 +36,11 @@ impl ConcurrencySlots {
         &self,
         account: &AccountId,
         max: u32,
-        (id, expires): (&RequestId, i64),
+        id: &RequestId,
+        expires: i64,
     ) -> Result<bool, StoreError> {
         for _ in 0..TRIES_MAX {
-            let Some(item) = self.try_acquire_slot(account, max, (id, expires)).await? else {
+            let Some(item) = self.try_acquire_slot(account, max, id, expires).await? else {
                 return Ok(true);
             };
             let Some(AttributeValue::M(open)) = item.get(OPEN) else {
@@ -73,7 +74,8 @@ impl ConcurrencySlots {
         &self,
         account: &AccountId,
         max: u32,
-        (id, expires): (&RequestId, i64),
+        id: &RequestId,
+        expires: i64,
     ) -> Result<Option<StoreItem>, StoreError> {
         let number = |number: i64| AttributeValue::N(number.to_string());
         let result = self
@@ -158,13 +160,13 @@ mod tests {
         let [slots, other] = [(); 2].map(|()| open_handle!(tables, ConcurrencySlots));
         let [first, second] = [1, 2].map(RequestId::from_bits);
         let (id, expires) = (account().id, tables.clock.now().as_second() + 60);
-        assert!(slots.acquire_slot(&id, 1, (&first, expires)).await.expect("asked"));
-        assert!(slots.acquire_slot(&id, 1, (&first, expires)).await.expect("repeated"));
-        assert!(!other.acquire_slot(&id, 1, (&second, expires)).await.expect("asked"));
+        assert!(slots.acquire_slot(&id, 1, &first, expires).await.expect("asked"));
+        assert!(slots.acquire_slot(&id, 1, &first, expires).await.expect("repeated"));
+        assert!(!other.acquire_slot(&id, 1, &second, expires).await.expect("asked"));
         slots.release_slot(&id, &first).await.expect("released");
         slots.release_slot(&id, &first).await.expect("released before");
-        assert!(other.acquire_slot(&id, 1, (&second, expires)).await.expect("asked"));
+        assert!(other.acquire_slot(&id, 1, &second, expires).await.expect("asked"));
         tables.clock.advance(SignedDuration::from_secs(61));
-        assert!(slots.acquire_slot(&id, 1, (&first, expires + 60)).await.expect("asked"));
+        assert!(slots.acquire_slot(&id, 1, &first, expires + 60).await.expect("asked"));
     }
 }

@@ -5,7 +5,9 @@ use crate::alert_settings::AlertSettings;
 use crate::connection::{StoreConnection, Table};
 use crate::credentials;
 use crate::item::{Entity, StoredEntity, inconsistent, key_of};
-use crate::item_names::{self, BODY, GROUP_ID, LIMITS, LIMITS_OF, MESSAGE, SETTING, VERSION};
+use crate::item_names::{
+    self, BODY, GROUP_ID, ItemKey, LIMITS, LIMITS_OF, MESSAGE, SETTING, VERSION,
+};
 use crate::permissions::{
     ANY, Action, MAKE_VAULT, OPEN_VAULT, Permission, READ_CONFIG, Resource, store_handle,
 };
@@ -206,10 +208,10 @@ impl ConfigEditor {
         edit: &mut ConfigEdit,
         limits: &Limits,
     ) -> Result<(), StoreError> {
-        let partition_key = (LIMITS.to_owned(), SETTING.to_owned());
+        let item_key = ItemKey::new(LIMITS, SETTING);
         let value = serde_dynamo::to_attribute_value(limits)
             .map_err(|error| inconsistent(LIMITS, SETTING, &error))?;
-        let mut item = key_of(partition_key);
+        let mut item = key_of(item_key);
         item.insert(LIMITS_OF.to_owned(), value);
         edit.actions.push(self.connection.put(Table::Config, item).into());
         edit.scopes.push(LimitScope::Organization);
@@ -218,14 +220,14 @@ impl ConfigEditor {
 
     /// Sets the message that clients get when a spend limit is reached; `None` removes it.
     pub fn save_spend_message(&self, edit: &mut ConfigEdit, message: Option<&str>) {
-        let partition_key = (LIMITS.to_owned(), MESSAGE.to_owned());
+        let item_key = ItemKey::new(LIMITS, MESSAGE);
         edit.actions.push(match message {
             Some(message) => {
-                let mut item = key_of(partition_key);
+                let mut item = key_of(item_key);
                 item.insert(BODY.to_owned(), AttributeValue::S(message.to_owned()));
                 self.connection.put(Table::Config, item).into()
             }
-            None => self.connection.delete(Table::Config, partition_key).into(),
+            None => self.connection.delete(Table::Config, item_key).into(),
         });
         edit.scopes.push(LimitScope::Organization);
     }

@@ -3,13 +3,13 @@
 //! such as reading one item. Requests for one subject, such as limits, are in the module of that
 //! subject.
 
-use crate::account_pools::AccountPool;
-use crate::health::HealthCache;
+use crate::StoreError;
+use crate::account_pool::AccountPool;
+use crate::health_cache::HealthCache;
 use crate::item::{Entity, StoreItem, StoredEntity, key_of};
 use crate::item_names::{ItemKey, PK};
-use crate::limits::AdmissionQueues;
-use crate::session_pins::SessionPin;
-use crate::{StoreError, prices};
+use crate::limits::admission_queue::AdmissionQueues;
+use crate::session_pin::SessionPin;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -19,6 +19,7 @@ use baton_domain::account_selection::SessionPinKey;
 use baton_domain::effective_limits::ScopeSettings;
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::Key;
+use baton_domain::price::PriceTable;
 use baton_domain::scope::LimitScope;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::cache::{Cache, CacheLifetime};
@@ -34,6 +35,14 @@ use tokio::sync::{Notify, OnceCell};
 
 /// The most items that one call of `BatchGetItem` can read (DynamoDB's limit).
 const BATCH_MAX: usize = 100;
+
+/// Prices change rarely, and each record says which price it has. So cached prices bridge an outage
+/// of up to a day.
+const PRICE_LIFETIME: CacheLifetime = CacheLifetime {
+    fresh: Duration::from_mins(1),
+    stale: Duration::from_mins(10),
+    outage: Duration::from_hours(24),
+};
 
 /// One of the three tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +65,8 @@ pub struct StoreConnection {
     pub(crate) vault: OnceCell<Vault>,
     pub(crate) keys: Cache<KeyId, Option<Arc<StoredEntity<Key>>>>,
     pub(crate) pools: Cache<GroupId, Option<Arc<AccountPool>>>,
-    pub(crate) prices: prices::PriceCache,
+    /// The price table. The cache has only one entry.
+    pub(crate) prices: Cache<(), Arc<PriceTable>>,
     pub(crate) settings: Cache<LimitScope, Arc<ScopeSettings>>,
     pub(crate) session_pins: Cache<SessionPinKey, Option<SessionPin>>,
     pub(crate) health: HealthCache,
@@ -94,7 +104,7 @@ impl StoreConnection {
             vault: OnceCell::new(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
-            prices: prices::cache(),
+            prices: Cache::new(1, PRICE_LIFETIME),
             settings: Cache::new(10_000, lifetime),
             session_pins: Cache::new(10_000, lifetime),
             health: HealthCache::default(),

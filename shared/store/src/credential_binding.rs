@@ -21,7 +21,7 @@ pub fn token_binding(account: &Account, token_url: &str) -> String {
 impl AccountToken {
     /// Whether the token can be used and renewed for this account. Tokens stored by Baton 0.1.0
     /// have no binding until their next renewal.
-    pub fn is_for(&self, account: &Account) -> bool {
+    pub(crate) fn is_for(&self, account: &Account) -> bool {
         let now = token_binding(account, &self.exchange.token_url);
         self.secrets.bound_to.as_ref().is_none_or(|bound| *bound == now)
     }

@@ -3,7 +3,7 @@
 use crate::StoreError;
 use crate::connection::{StoreConnection, Table};
 use crate::item::key_of;
-use crate::item_names::{DATA_KEY, PK, SECRET, SETTING};
+use crate::item_names::{DATA_KEY, ItemKey, PK, SECRET, SETTING};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::error::DisplayErrorContext;
@@ -90,8 +90,8 @@ impl StoreConnection {
 
     /// The bytes of a setting, if it is stored.
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let place = (name.to_owned(), SETTING.to_owned());
-        let item = self.get_item(Table::Config, place, true).await?;
+        let key = ItemKey::new(name, SETTING);
+        let item = self.get_item(Table::Config, key, true).await?;
         Ok(match item.and_then(|mut item| item.remove(SECRET)) {
             Some(AttributeValue::B(blob)) => Some(blob.into_inner()),
             _ => None,
@@ -103,7 +103,7 @@ impl StoreConnection {
     /// # Errors
     /// [`StoreError::Conflict`] if it is stored already.
     pub(crate) async fn put_setting(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        self.put_request(Table::Config, key_of((name.to_owned(), SETTING.to_owned())))
+        self.put_request(Table::Config, key_of(ItemKey::new(name, SETTING)))
             .item(SECRET, AttributeValue::B(Blob::new(value)))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK)

@@ -5,6 +5,7 @@
 use crate::StoreError;
 use crate::config_reader::ConfigReader;
 use crate::connection::Table;
+use crate::health_cache::{HealthCache, KnownHealth};
 use crate::item::{StoreItem, inconsistent, key_of, number, text};
 use crate::item_names::{self, PK, SK, UPDATED_AT, VERSION};
 use crate::permissions::{Action, LIST_CONFIG, Permission, store_handle};
@@ -15,7 +16,7 @@ use baton_domain::id::AccountId;
 use baton_domain::metric::{AccountState, AccountStateCounts};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How many accounts one page of a count has.
 const PAGE: i32 = 100;
@@ -23,104 +24,6 @@ const PAGE: i32 = 100;
 /// The most tries while other processes write the same item. After them, the health that was read
 /// last stays in memory.
 const TRIES_MAX: u32 = 5;
-
-/// The health that this process knows. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct HealthCache {
-    entries: Arc<Mutex<HealthEntries>>,
-    /// Allows one write at a time, so that this process does not conflict with itself.
-    writing: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// The known health of each account.
-#[derive(Default)]
-struct HealthEntries {
-    known_health: HashMap<AccountId, KnownHealth>,
-    /// The accounts that are or were unavailable: usually few, so that a check is quick even with
-    /// many accounts.
-    unavailable: HashSet<AccountId>,
-}
-
-#[derive(Clone, Default)]
-struct KnownHealth {
-    health: Arc<AccountHealth>,
-    /// The version of the item that this health was read from or changes; 0 if there is no item.
-    version: u64,
-    /// Whether the health was changed here and is not written yet.
-    is_ahead: bool,
-}
-
-impl HealthEntries {
-    fn get(&self, id: &AccountId) -> KnownHealth {
-        self.known_health.get(id).cloned().unwrap_or_default()
-    }
-
-    fn set(&mut self, id: &AccountId, known_health: KnownHealth) {
-        if known_health.health.was_ever_unavailable() {
-            self.unavailable.insert(id.clone());
-        } else {
-            self.unavailable.remove(id);
-        }
-        self.known_health.insert(id.clone(), known_health);
-    }
-
-    fn remove(&mut self, id: &AccountId) {
-        self.known_health.remove(id);
-        self.unavailable.remove(id);
-    }
-}
-
-impl HealthCache {
-    fn lock(&self) -> MutexGuard<'_, HealthEntries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets an account that no longer exists.
-    pub(crate) fn remove(&self, id: &AccountId) {
-        self.lock().remove(id);
-    }
-
-    fn get(&self, id: &AccountId) -> KnownHealth {
-        self.lock().get(id)
-    }
-
-    fn set(&self, id: &AccountId, known_health: KnownHealth) {
-        self.lock().set(id, known_health);
-    }
-
-    /// Takes over what was read, unless this process has a newer version or an unwritten change.
-    fn merge_read(&self, id: &AccountId, read: KnownHealth) {
-        let mut entries = self.lock();
-        let known_health = entries.get(id);
-        if read.version > known_health.version
-            || (read.version == known_health.version && !known_health.is_ahead)
-        {
-            entries.set(id, read);
-        }
-    }
-
-    /// Records that the health was written as `version`. The health stays marked as unwritten if it
-    /// has changed again in the meantime.
-    fn written(&self, id: &AccountId, health: &Arc<AccountHealth>, version: u64) {
-        let mut entries = self.lock();
-        let known_health = entries.get(id);
-        let is_ahead = known_health.is_ahead && !Arc::ptr_eq(&known_health.health, health);
-        entries.set(id, KnownHealth { version, is_ahead, ..known_health });
-    }
-
-    /// Applies `change` to the known health, and returns whether there is something to write.
-    fn change(
-        &self,
-        id: &AccountId,
-        change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
-    ) -> bool {
-        let mut entries = self.lock();
-        let known_health = entries.get(id);
-        let Some(after) = change(&known_health.health) else { return false };
-        entries.set(id, KnownHealth { health: Arc::new(after), is_ahead: true, ..known_health });
-        true
-    }
-}
 
 store_handle! {
     /// The health of accounts.
@@ -244,7 +147,7 @@ impl HealthStore {
             by_id.insert(text(&item, PK)?, item);
         }
         for id in ids {
-            self.connection.health.merge_item(id, by_id.remove(&item_names::health(id).0))?;
+            self.connection.health.merge_item(id, by_id.remove(&item_names::health(id).pk))?;
         }
         Ok(())
     }
@@ -281,10 +184,10 @@ impl HealthStore {
         id: &AccountId,
         known_health: &KnownHealth,
     ) -> Result<u64, StoreError> {
-        let (pk, sk) = item_names::health(id);
+        let key = item_names::health(id);
         let mut item: StoreItem = serde_dynamo::to_item(&*known_health.health)
-            .map_err(|error| inconsistent(&pk, &sk, &error))?;
-        item.extend(key_of((pk, sk)));
+            .map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
+        item.extend(key_of(key));
         let number = |number: u64| AttributeValue::N(number.to_string());
         let version = known_health.version + 1;
         item.insert(VERSION.to_owned(), number(version));

@@ -25,9 +25,9 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
     const KIND: &'static str;
     /// The id of this entity.
     fn id(&self) -> &Self::Id;
-    /// The partition key and the sort key of the item of the entity with this id.
-    fn item_key(id: &Self::Id) -> (String, String) {
-        (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
+    /// The key of the item of the entity with this id.
+    fn item_key(id: &Self::Id) -> ItemKey {
+        ItemKey::new(format!("{}#{id}", Self::KIND), Self::KIND)
     }
 }
 
@@ -72,7 +72,7 @@ pub struct StoredEntity<T> {
     pub version: u64,
 }
 
-pub(crate) fn key_of((pk, sk): ItemKey) -> StoreItem {
+pub(crate) fn key_of(ItemKey { pk, sk }: ItemKey) -> StoreItem {
     HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
 }
 
@@ -86,10 +86,10 @@ impl<T: Entity> StoredEntity<T> {
     }
 
     /// A copy of the item under another key, without the index attribute, so that lists omit it.
-    pub(crate) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
-        let mut item: StoreItem =
-            serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;
-        item.extend(key_of((pk, sk)));
+    pub(crate) fn to_copy(&self, key: ItemKey) -> Result<StoreItem, StoreError> {
+        let mut item: StoreItem = serde_dynamo::to_item(&self.value)
+            .map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
+        item.extend(key_of(key));
         let text = |at| AttributeValue::S(item_names::sortable_time(at));
         item.insert(CREATED_AT.to_owned(), text(self.created_at));
         item.insert(UPDATED_AT.to_owned(), text(self.updated_at));

@@ -130,8 +130,20 @@ pub(crate) const MESSAGE: &str = "spend_limit_message";
 pub(crate) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
 pub(crate) const MEMBER_KEY_PREFIX: &str = "key#";
 
-/// The key of an item: its partition key and its sort key.
-pub(crate) type ItemKey = (String, String);
+/// The key of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemKey {
+    /// The partition key.
+    pub pk: String,
+    /// The sort key.
+    pub sk: String,
+}
+
+impl ItemKey {
+    pub(crate) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
+        Self { pk: pk.into(), sk: sk.into() }
+    }
+}
 
 /// A time as text that sorts by time: UTC with milliseconds.
 pub(crate) fn sortable_time(at: Timestamp) -> String {
@@ -144,12 +156,12 @@ pub(crate) fn day(at: Timestamp) -> String {
 }
 
 pub(crate) fn lease(name: &str) -> ItemKey {
-    (format!("lease#{name}"), LEASE.to_owned())
+    ItemKey::new(format!("lease#{name}"), LEASE)
 }
 
 /// The stored answer to a POST with an idempotency key.
 pub(crate) fn stored_response(name: &str) -> ItemKey {
-    (format!("replay#{name}"), REPLAY.to_owned())
+    ItemKey::new(format!("replay#{name}"), REPLAY)
 }
 
 /// The partition of the changes of a month (`2026-11`).
@@ -158,12 +170,12 @@ pub(crate) fn audit_partition(month: &str) -> String {
 }
 
 pub(crate) fn health(account: &AccountId) -> ItemKey {
-    (format!("health#{account}"), HEALTH.to_owned())
+    ItemKey::new(format!("health#{account}"), HEALTH)
 }
 
 /// The limit counters of a scope.
 pub(crate) fn limit(scope: &LimitScope) -> ItemKey {
-    (format!("{LIMIT_PREFIX}{scope}"), LIMIT.to_owned())
+    ItemKey::new(format!("{LIMIT_PREFIX}{scope}"), LIMIT)
 }
 
 /// The partition that holds all settings that limit a scope's requests. A key's limits are in its
@@ -180,64 +192,64 @@ pub(crate) fn scope_partition(scope: &LimitScope) -> String {
 /// The copy of a spend limit among the settings of its scope.
 pub(crate) fn cap(id: &SpendLimitId) -> ItemKey {
     let period = id.period().as_str();
-    (scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
+    ItemKey::new(scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
 }
 
 /// The item that records which group a user's key belongs to.
 pub(crate) fn member_key(user: &UserId, key: &KeyId) -> ItemKey {
-    (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
+    ItemKey::new(format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
 }
 
 /// The short-lived token of an account.
 pub(crate) fn token(account: &AccountId) -> ItemKey {
-    (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
+    ItemKey::new(format!("{TOKEN_PREFIX}{account}"), TOKEN)
 }
 
 /// The holder of a name that is unique inside its kind.
 pub(crate) fn unique_name(kind: &str, name: &str) -> ItemKey {
-    (format!("name#{kind}#{name}"), NAME.to_owned())
+    ItemKey::new(format!("name#{kind}#{name}"), NAME)
 }
 
 /// The mark that all names of a kind have been recorded.
 pub(crate) fn names_noted(kind: &str) -> ItemKey {
-    (format!("names#{kind}"), NAME.to_owned())
+    ItemKey::new(format!("names#{kind}"), NAME)
 }
 
 /// An unfinished sign-in of a browser.
 pub(crate) fn sign_in(state: &str) -> ItemKey {
-    (format!("sign_in#{state}"), SIGN_IN.to_owned())
+    ItemKey::new(format!("sign_in#{state}"), SIGN_IN)
 }
 
 /// A console session; `hash` is the hash of the value that the browser holds.
 pub(crate) fn session(hash: &[u8]) -> ItemKey {
     let hex = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    (format!("session#{hex}"), SESSION.to_owned())
+    ItemKey::new(format!("session#{hex}"), SESSION)
 }
 
 /// The request for a new token of the account.
 pub(crate) fn renew(account: &AccountId) -> ItemKey {
-    (RENEW.to_owned(), account.to_string())
+    ItemKey::new(RENEW, account.to_string())
 }
 
 /// The session pin of a session in the group.
 pub(crate) fn session_pin(pin_key: &SessionPinKey) -> ItemKey {
     let SessionPinKey { group, session, model } = pin_key;
-    (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
+    ItemKey::new(format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
 }
 
 /// The concurrency slots of the account.
 pub(crate) fn concurrency_slots(account: &AccountId) -> ItemKey {
-    (format!("seats#{account}"), "seats".to_owned())
+    ItemKey::new(format!("seats#{account}"), "seats")
 }
 
 /// When the account was last used.
 pub(crate) fn last_use(account: &AccountId) -> ItemKey {
-    (format!("{USED_PREFIX}{account}"), USED.to_owned())
+    ItemKey::new(format!("{USED_PREFIX}{account}"), USED)
 }
 
 /// The copy of an account among its group's items.
 pub(crate) fn member(group: &GroupId, account: &AccountId) -> ItemKey {
-    (format!("group#{group}"), format!("account#{account}"))
+    ItemKey::new(format!("group#{group}"), format!("account#{account}"))
 }
 
 pub(crate) fn group_partition(group: &GroupId) -> String {
@@ -246,7 +258,7 @@ pub(crate) fn group_partition(group: &GroupId) -> String {
 
 pub(crate) fn event(record: &UsageRecord) -> ItemKey {
     let at = sortable_time(record.started_at);
-    (event_partition(&record.key_id, &at[..10]), format!("{at}#{}", record.id))
+    ItemKey::new(event_partition(&record.key_id, &at[..10]), format!("{at}#{}", record.id))
 }
 
 pub(crate) fn event_partition(key: &KeyId, day: &str) -> String {
@@ -287,7 +299,7 @@ pub(crate) const PRICE_VERSION: &str = "pv";
 
 /// One shard of the total of a day.
 pub(crate) fn total_day(shard: u64, day: &str) -> ItemKey {
-    (total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
+    ItemKey::new(total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
 }
 
 /// The place of a rollup's item. The model comes last because only the model can contain any
@@ -295,12 +307,14 @@ pub(crate) fn total_day(shard: u64, day: &str) -> ItemKey {
 pub(crate) fn rollup(rollup: &Rollup) -> ItemKey {
     match rollup {
         Rollup::TotalHour { shard, hour } => {
-            (total_partition(*shard), format!("hour#{}", hour.as_str()))
+            ItemKey::new(total_partition(*shard), format!("hour#{}", hour.as_str()))
         }
         Rollup::TotalDay { shard, day } => total_day(*shard, day),
-        Rollup::KeyDay { day, key } => (day_partition(day), format!("{KEY_PART}{}", key.bare())),
+        Rollup::KeyDay { day, key } => {
+            ItemKey::new(day_partition(day), format!("{KEY_PART}{}", key.bare()))
+        }
         Rollup::ModelDay { shard, day, model } => {
-            (day_partition(day), format!("{MODEL_PART}{shard}#{model}"))
+            ItemKey::new(day_partition(day), format!("{MODEL_PART}{shard}#{model}"))
         }
         Rollup::Cell { shard, cell } => {
             let user = cell.user.as_ref().map_or("-", |user| user.bare());
@@ -312,7 +326,7 @@ pub(crate) fn rollup(rollup: &Rollup) -> ItemKey {
                 cell.account.bare(),
                 cell.model
             );
-            (cube_partition(cell.hour.day(), *shard), sk)
+            ItemKey::new(cube_partition(cell.hour.day(), *shard), sk)
         }
     }
 }

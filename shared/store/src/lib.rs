@@ -5,6 +5,7 @@
 //! its role ([`RelayStores`], [`StatsStores`], [`RefreshStores`], [`AdminStores`]), so it has no
 //! name for what its IAM policy does not allow.
 
+mod account_pool;
 mod account_pools;
 mod alert_settings;
 mod alerts;
@@ -19,6 +20,7 @@ mod data_key;
 mod function_stores;
 mod gauge_readings;
 mod health;
+mod health_cache;
 mod idempotency;
 mod item;
 mod item_names;
@@ -35,6 +37,7 @@ mod rerate;
 mod rollups;
 mod scope_settings;
 mod secrets;
+mod session_pin;
 mod session_pins;
 mod sessions;
 mod state_cleanup;
@@ -48,7 +51,8 @@ mod unique_names;
 mod usage_events;
 mod usage_writer;
 
-pub use account_pools::{AccountPool, AccountPools, PoolMember, TokenState};
+pub use account_pool::{AccountPool, PoolMember, TokenState};
+pub use account_pools::AccountPools;
 pub use alert_settings::{AlertSettings, AlertSettingsReader};
 pub use alerts::{AlertDelivery, AlertMarker, AlertOutbox, AlertStore, ChangedLimit, LastAlert};
 pub use audit::{AuditChange, AuditFilter, AuditRow, AuditStore};
@@ -63,6 +67,7 @@ pub use gauge_readings::GaugeReader;
 pub use health::HealthStore;
 pub use idempotency::{ResponseStore, StoredResponse};
 pub use item::{Entity, StoredEntity};
+pub use item_names::ItemKey;
 pub use leases::LeaseStore;
 pub use limits::{Admission, LimitReader, LimitStore, LimitSweeper};
 pub use list::ListPage;

@@ -61,7 +61,7 @@ impl OverviewReader {
             }
         }
         for id in accounts {
-            let item = health.remove(&item_names::health(id).0);
+            let item = health.remove(&item_names::health(id).pk);
             self.connection.health.merge_item(id, item)?;
         }
         Ok(snapshot)

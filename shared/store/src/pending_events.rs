@@ -3,7 +3,7 @@
 use crate::StoreError;
 use crate::connection::{StoreConnection, Table};
 use crate::item::{StoreItem, inconsistent, key_of, text};
-use crate::item_names::{BODY, PENDING, PK, SK};
+use crate::item_names::{BODY, ItemKey, PENDING, PK, SK};
 use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::record::UsageRecord;
@@ -28,7 +28,7 @@ impl PendingEventWriter {
         let body =
             serde_json::to_string(record).map_err(|error| inconsistent(PENDING, &id, &error))?;
         self.connection
-            .put_request(Table::State, key_of((PENDING.to_owned(), id)))
+            .put_request(Table::State, key_of(ItemKey::new(PENDING, id)))
             .item(BODY, AttributeValue::S(body))
             .send()
             .await?;
@@ -49,7 +49,7 @@ impl PendingEventQueue {
 
     /// Deletes a pending record after the queue has accepted it.
     pub async fn remove(&self, id: &str) -> Result<(), StoreError> {
-        self.connection.delete_item(Table::State, (PENDING.to_owned(), id.to_owned())).await
+        self.connection.delete_item(Table::State, ItemKey::new(PENDING, id)).await
     }
 }
 

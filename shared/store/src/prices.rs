@@ -2,32 +2,16 @@
 
 use crate::config_reader::ConfigReader;
 use crate::item::{Entity, StoredEntity};
+use crate::item_names::ItemKey;
 use crate::permissions::{LIST_CONFIG, store_handle};
 use crate::{StoreError, item_names};
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::PriceTable;
-use baton_runtime::cache::{Cache, CacheLifetime};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
-
-/// The cached price table; the cache has only one entry.
-pub(crate) type PriceCache = Cache<(), Arc<PriceTable>>;
 
 /// The prices that apply while the operator's prices are not known.
 static BUILTIN: LazyLock<Arc<PriceTable>> =
     LazyLock::new(|| Arc::new(PriceTable::builtin().clone()));
-
-/// Prices change rarely, and each record says which price it has. So cached prices bridge an outage
-/// of up to a day.
-const LIFETIME: CacheLifetime = CacheLifetime {
-    fresh: Duration::from_mins(1),
-    stale: Duration::from_mins(10),
-    outage: Duration::from_hours(24),
-};
-
-pub(crate) fn cache() -> PriceCache {
-    Cache::new(1, LIFETIME)
-}
 
 impl Entity for OwnPrice {
     type Id = PriceId;
@@ -37,8 +21,8 @@ impl Entity for OwnPrice {
         &self.id
     }
 
-    fn item_key(id: &PriceId) -> (String, String) {
-        (format!("price#{}", id.model), item_names::sortable_time(id.from))
+    fn item_key(id: &PriceId) -> ItemKey {
+        ItemKey::new(format!("price#{}", id.model), item_names::sortable_time(id.from))
     }
 }
 
@@ -99,7 +83,8 @@ mod tests {
     use super::*;
     use crate::testing::{TestTables, at, open_handle};
     use crate::{ConfigEdit, ConfigEditor};
-    use baton_domain::price::{ModelPrice, TokenRates};
+    use baton_domain::price::ModelPrice;
+    use baton_domain::token_rates::TokenRates;
 
     #[tokio::test]
     async fn own_price_overrides_the_table_until_it_is_removed() {

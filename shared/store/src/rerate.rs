@@ -167,7 +167,7 @@ impl RerateStore {
 }
 
 fn progress_key(name: &str) -> item_names::ItemKey {
-    (RERATE.to_owned(), name.to_owned())
+    item_names::ItemKey::new(RERATE, name)
 }
 
 #[cfg(test)]

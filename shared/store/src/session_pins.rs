@@ -7,18 +7,12 @@ use crate::connection::Table;
 use crate::item::{StoreItem, key_of, number, text};
 use crate::item_names::{self, EXPIRES, TO, TTL};
 use crate::permissions::{Action, Permission, store_handle};
+use crate::session_pin::SessionPin;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account_selection::{SESSION_PIN_LIFETIME, STATE_PIN_LIFETIME, SessionPinKey};
 use baton_domain::id::AccountId;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
-
-/// The cache domain that a session went to, and until when it stays there.
-#[derive(Clone)]
-pub(crate) struct SessionPin {
-    to: Arc<str>,
-    expires: i64,
-}
 
 store_handle! {
     /// Session pins.

@@ -9,7 +9,7 @@ use crate::config_editor::ConfigEdit;
 use crate::connection::Table;
 use crate::item::{Entity as _, StoreItem, StoredEntity, key_of, number, text};
 use crate::item_names::{
-    self, ADMIN_TOKEN, AT, CREATED_AT, PK, PROVEN, SECRET, SETTING, TTL, VERSION,
+    self, ADMIN_TOKEN, AT, CREATED_AT, ItemKey, PK, PROVEN, SECRET, SETTING, TTL, VERSION,
 };
 use crate::permissions::{
     ANY, Action, KEEP_DATA_KEY, MAKE_VAULT, OPEN_VAULT, Permission, Resource, store_handle,
@@ -80,7 +80,7 @@ impl SessionStore {
         places.extend(subject.user().map(User::item_key).map(config));
         places.extend(subject.key().map(Key::item_key).map(config));
         if *subject == SessionSubject::Token {
-            places.push(config((ADMIN_TOKEN.to_owned(), SETTING.to_owned())));
+            places.push(config(ItemKey::new(ADMIN_TOKEN, SETTING)));
         }
         places.push((Table::State, item_names::session(hash)));
         // Consistently, because a revoked item must not be seen any more.
@@ -88,15 +88,15 @@ impl SessionStore {
         for (_, item) in self.connection.batch_get(places, true).await? {
             by_id.insert(text(&item, PK)?, item);
         }
-        let Some(item) = by_id.remove(&item_names::session(hash).0) else { return Ok(None) };
-        let mut take = |(pk, _): item_names::ItemKey| by_id.remove(&pk);
+        let Some(item) = by_id.remove(&item_names::session(hash).pk) else { return Ok(None) };
+        let mut take = |key: ItemKey| by_id.remove(&key.pk);
         let user = subject.user().and_then(|id| take(User::item_key(id)));
         let user =
             user.map(StoredEntity::<User>::from_item).transpose()?.map(|stored| stored.value);
         let key = subject.key().and_then(|id| take(Key::item_key(id)));
         let runtime = take(RuntimeSettings::item_key(&"runtime"));
         let runtime = runtime.map(StoredEntity::<RuntimeSettings>::from_item).transpose()?;
-        let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
+        let admin_token = take(ItemKey::new(ADMIN_TOKEN, SETTING));
         Ok(Some(SessionContext {
             session: parse_session(&item)?,
             proof: bytes(&item, SECRET).unwrap_or_default(),
@@ -160,7 +160,7 @@ impl SessionStore {
         minutes: i64,
     ) -> Result<Timestamp, StoreError> {
         let key = item_names::sign_in(state);
-        let sealed = self.connection.seal_at(text, &key.0).await?;
+        let sealed = self.connection.seal_at(text, &key.pk).await?;
         let until = self.connection.clock.now().saturating_add(SignedDuration::from_mins(minutes));
         let until = until.unwrap_or(Timestamp::MAX);
         self.connection
@@ -190,7 +190,7 @@ impl SessionStore {
         if number::<i64>(&item, item_names::TTL)? <= self.connection.clock.now().as_second() {
             return Ok(None);
         }
-        self.connection.open_at(sealed.as_ref(), &key.0).await.map(Some)
+        self.connection.open_at(sealed.as_ref(), &key.pk).await.map(Some)
     }
 
     /// Records a sign-in as used, for the given number of minutes.

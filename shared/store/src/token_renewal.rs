@@ -59,9 +59,7 @@ pub async fn renew(
     // This is read after the lease is taken, because another process could hold it until then.
     let outcome = async {
         match (store.read(id).await?, store.connection.read::<Account>(id).await?) {
-            (Some(token), Some(account)) => {
-                attempt(store, endpoint, (token, account), trigger).await
-            }
+            (Some(token), Some(account)) => attempt(store, endpoint, token, account, trigger).await,
             _ => Ok(RenewalOutcome::NotDue),
         }
     };
@@ -74,7 +72,8 @@ pub async fn renew(
 async fn attempt(
     store: &TokenStore,
     endpoint: &TokenEndpoint,
-    (token, account): (AccountToken, StoredEntity<Account>),
+    token: AccountToken,
+    account: StoredEntity<Account>,
     trigger: RenewalTrigger,
 ) -> Result<RenewalOutcome, StoreError> {
     let (now, id) = (store.connection.clock.now(), token.account.clone());
@@ -130,7 +129,7 @@ async fn attempt(
 }
 
 /// The token with the issued values. A refresh token that was not replaced stays valid.
-pub fn renewed_token(
+pub(crate) fn renewed_token(
     token: &AccountToken,
     issued: IssuedToken,
     store: &TokenStore,

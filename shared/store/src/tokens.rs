@@ -53,6 +53,12 @@ struct TokenBody {
     standing: TokenStatus,
 }
 
+/// The attributes of the item that hold how to renew the token, and its encrypted secrets.
+struct SealedToken {
+    body: AttributeValue,
+    secret: AttributeValue,
+}
+
 store_handle! {
     /// The tokens of accounts, and what renewing them takes.
     TokenStore,
@@ -97,12 +103,12 @@ impl TokenStore {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the token has been changed or deleted since it was read.
-    pub async fn put_renewed_token(
+    pub(crate) async fn put_renewed_token(
         &self,
         token: &AccountToken,
         account: &Account,
     ) -> Result<(), StoreError> {
-        let (body, secret) = token.seal(self.connection.open_vault().await?)?;
+        let SealedToken { body, secret } = token.seal(self.connection.open_vault().await?)?;
         let version = |version: u64| AttributeValue::N(version.to_string());
         let written = self
             .connection
@@ -187,7 +193,7 @@ impl AccountToken {
         &self,
         connection: &StoreConnection,
     ) -> Result<StoreItem, StoreError> {
-        let (body, secret) = self.seal(connection.make_vault().await?)?;
+        let SealedToken { body, secret } = self.seal(connection.make_vault().await?)?;
         let mut item = key_of(item_names::token(&self.account));
         item.insert(KIND.to_owned(), AttributeValue::S(TOKEN.to_owned()));
         let now = AttributeValue::S(item_names::sortable_time(connection.clock.now()));
@@ -198,19 +204,22 @@ impl AccountToken {
         Ok(item)
     }
 
-    /// The attributes of the item that hold how to renew the token, and its secrets.
-    fn seal(&self, vault: &Vault) -> Result<(AttributeValue, AttributeValue), StoreError> {
-        let (pk, sk) = item_names::token(&self.account);
+    fn seal(&self, vault: &Vault) -> Result<SealedToken, StoreError> {
+        let key = item_names::token(&self.account);
         let body =
             TokenBody { exchange: self.exchange.clone(), standing: self.token_status.clone() };
-        let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        let body =
+            serde_json::to_string(&body).map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
         let sealed = vault.seal(&self.secrets.to_text(), &secret_context(&self.account))?;
-        Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
+        Ok(SealedToken {
+            body: AttributeValue::S(body),
+            secret: AttributeValue::B(Blob::new(sealed)),
+        })
     }
 
     /// The next version of the token, with the status `token_status`.
     #[must_use]
-    pub fn with_status(&self, token_status: TokenStatus) -> Self {
+    pub(crate) fn with_status(&self, token_status: TokenStatus) -> Self {
         Self { token_status, version: self.version + 1, ..self.clone() }
     }
 

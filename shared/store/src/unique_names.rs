@@ -114,12 +114,12 @@ impl UniqueNames {
     }
 
     async fn is_noted(&self, marker_key: &item_names::ItemKey) -> Result<bool, StoreError> {
-        if self.connection.noted_names.get(&marker_key.0).is_some() {
+        if self.connection.noted_names.get(&marker_key.pk).is_some() {
             return Ok(true);
         }
         let item = self.connection.get_item(Table::Config, marker_key.clone(), false).await?;
         if item.is_some() {
-            self.connection.noted_names.insert(marker_key.0.clone(), ());
+            self.connection.noted_names.insert(marker_key.pk.clone(), ());
         }
         Ok(item.is_some())
     }

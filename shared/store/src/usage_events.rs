@@ -78,10 +78,10 @@ pub(crate) struct EventRow {
 impl EventRow {
     /// Builds the item of `record`, which expires after `days` days.
     pub(crate) fn item(record: &UsageRecord, days: u32) -> Result<StoreItem, StoreError> {
-        let (pk, sk) = item_names::event(record);
+        let key = item_names::event(record);
         let mut item: StoreItem = serde_dynamo::to_item(Self::from(record))
-            .map_err(|error| inconsistent(&pk, &sk, &error))?;
-        item.extend(key_of((pk, sk)));
+            .map_err(|error| inconsistent(&key.pk, &key.sk, &error))?;
+        item.extend(key_of(key));
         let day = item_names::day(record.started_at);
         let account_day = item_names::account_day(&record.account_id, &day);
         item.insert(DAY.to_owned(), AttributeValue::S(day));
@@ -213,6 +213,19 @@ enum PageStart {
     Day(String),
 }
 
+/// The items of the table, or of an index, whose partition key `attribute` has this value.
+struct EventPartition {
+    index: Option<&'static str>,
+    attribute: &'static str,
+    value: String,
+}
+
+impl EventPartition {
+    fn of_key(key: &KeyId, day: &str) -> Self {
+        Self { index: None, attribute: PK, value: item_names::event_partition(key, day) }
+    }
+}
+
 impl EventFilter {
     /// How many events a query asks for. With additional conditions it asks for many, since most
     /// can be filtered out.
@@ -244,8 +257,9 @@ impl EventFilter {
             && pk == item_names::event_partition(&key_id, &day)
             && account_day.strip_suffix(&format!("#{day}")).is_some_and(is_base62);
         // DynamoDB rejects a start key that lies outside of the query's key range.
-        let (_, name, value) = self.partition(&day);
-        let is_of_these = text(&key, name)? == value && sk < item_names::sortable_time(self.to);
+        let partition = self.partition(&day);
+        let is_of_these = text(&key, partition.attribute)? == partition.value
+            && sk < item_names::sortable_time(self.to);
         if is_whole && is_of_these { Ok(PageStart::Event(key)) } else { Err(StoreError::BadCursor) }
     }
 
@@ -257,14 +271,18 @@ impl EventFilter {
             && self.outcome.is_none_or(|outcome| outcome == record.outcome)
     }
 
-    /// The index and the partition to query for a day's events.
-    fn partition(&self, day: &str) -> (Option<&'static str>, &'static str, String) {
+    /// The partition to query for a day's events.
+    fn partition(&self, day: &str) -> EventPartition {
         match (&self.key, &self.account) {
-            (Some(key), _) => (None, PK, item_names::event_partition(key, day)),
-            (None, Some(account)) => {
-                (Some(BY_ACCOUNT), ACCOUNT_DAY, item_names::account_day(account, day))
+            (Some(key), _) => EventPartition::of_key(key, day),
+            (None, Some(account)) => EventPartition {
+                index: Some(BY_ACCOUNT),
+                attribute: ACCOUNT_DAY,
+                value: item_names::account_day(account, day),
+            },
+            (None, None) => {
+                EventPartition { index: Some(BY_DAY), attribute: DAY, value: day.to_owned() }
             }
-            (None, None) => (Some(BY_DAY), DAY, day.to_owned()),
         }
     }
 
@@ -302,7 +320,7 @@ impl UsageReader {
         cursor: Option<&str>,
     ) -> Result<ListPage<UsageRecord>, StoreError> {
         if let Some(keys) = &filter.keys {
-            return self.events_of_keys(filter, keys, (limit, cursor)).await;
+            return self.events_of_keys(filter, keys, limit, cursor).await;
         }
         let mut page = ListPage { data: Vec::new(), next_cursor: None };
         let (mut start, first) =
@@ -325,10 +343,10 @@ impl UsageReader {
                     page.next_cursor = Some(write_cursor(&next));
                     return Ok(page);
                 }
-                let partition_key = filter.partition(&day);
                 let to = item_names::sortable_time(filter.to);
-                let (items, is_all) =
-                    self.events_in(partition_key, (filter.from, to), at_once, start.take()).await?;
+                let (items, is_all) = self
+                    .events_in(filter.partition(&day), filter.from, to, at_once, start.take())
+                    .await?;
                 (queries, read) = (queries + 1, read + items.len());
                 let last = items.last().map(|item| attributes(item, &CURSOR_KEY));
                 if page.add_items(filter, items, limit, &CURSOR_KEY)? {
@@ -349,7 +367,8 @@ impl UsageReader {
         &self,
         filter: &EventFilter,
         keys: &[KeyId],
-        (limit, cursor): (usize, Option<&str>),
+        limit: usize,
+        cursor: Option<&str>,
     ) -> Result<ListPage<UsageRecord>, StoreError> {
         let mut page = ListPage { data: Vec::new(), next_cursor: None };
         let mut below = item_names::sortable_time(filter.to);
@@ -371,7 +390,7 @@ impl UsageReader {
                     page.next_cursor = Some(sort_key_cursor(&below));
                     return Ok(page);
                 }
-                let (items, horizon) = self.events_below(filter, keys, (&day, &below)).await?;
+                let (items, horizon) = self.events_below(filter, keys, &day, &below).await?;
                 queries += keys.len();
                 if page.add_items(filter, items, limit, &[SK])? {
                     return Ok(page);
@@ -395,14 +414,14 @@ impl UsageReader {
         &self,
         filter: &EventFilter,
         keys: &[KeyId],
-        (day, below): (&str, &str),
+        day: &str,
+        below: &str,
     ) -> Result<(Vec<StoreItem>, Option<String>), StoreError> {
         let (mut found, mut horizon) = (Vec::new(), None::<String>);
         for key in keys {
-            let partition_key = (None, PK, item_names::event_partition(key, day));
-            let bounds = (filter.from, below.to_owned());
+            let (partition, to) = (EventPartition::of_key(key, day), below.to_owned());
             let (items, is_all) =
-                self.events_in(partition_key, bounds, EVENTS_OF_QUERY, None).await?;
+                self.events_in(partition, filter.from, to, EVENTS_OF_QUERY, None).await?;
             let last = items.last().map(|item| text(item, SK)).transpose()?;
             horizon = horizon.max(last.filter(|_| !is_all));
             for item in items {
@@ -419,13 +438,14 @@ impl UsageReader {
     /// these are all.
     async fn events_in(
         &self,
-        (index, name, value): (Option<&'static str>, &'static str, String),
-        (from, to): (Timestamp, String),
+        EventPartition { index, attribute, value }: EventPartition,
+        from: Timestamp,
+        to: String,
         limit: usize,
         start: Option<StoreItem>,
     ) -> Result<(Vec<StoreItem>, bool), StoreError> {
         let start = start.map(|mut key| {
-            key.retain(|attribute, _| [PK, SK, name].contains(&attribute.as_str()));
+            key.retain(|name, _| [PK, SK, attribute].contains(&name.as_str()));
             key
         });
         let response = self
@@ -433,7 +453,7 @@ impl UsageReader {
             .query(Table::Usage)
             .set_index_name(index.map(str::to_owned))
             .key_condition_expression("#p = :p AND #sk BETWEEN :from AND :to")
-            .expression_attribute_names("#p", name)
+            .expression_attribute_names("#p", attribute)
             .expression_attribute_names("#sk", SK)
             .expression_attribute_values(":p", AttributeValue::S(value))
             .expression_attribute_values(

@@ -4,8 +4,8 @@
 mod report;
 
 use super::CliContext;
+use super::query_string::QueryString;
 use super::resource_names::ACCOUNT;
-use super::usage::QueryString;
 use crate::CliError;
 use crate::output::print_line;
 use baton_domain::money::PicoUsd;
@@ -52,14 +52,14 @@ pub(super) async fn reconcile(context: &CliContext, args: ReconcileArgs) -> Resu
         )
     })?;
     let report = ProviderReport::read(&args.file)?;
-    let Some((first, last)) = report.statement.days() else {
+    let Some((first, last)) = report.statement.first_and_last_day() else {
         return Err(CliError::Failed("the report contains no figures".to_owned()));
     };
     let query = QueryString::default()
         .and("format", Some("jsonl".to_owned()))
         .and("from", Some(first.to_owned()))
         .and("to", Some(last.to_owned()))
-        .and_id(context, ("account_id", ACCOUNT), args.account)
+        .and_id(context, "account_id", ACCOUNT, args.account)
         .await?;
     let mut ledger = LedgerReader::for_provider(&args.provider);
     context.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;

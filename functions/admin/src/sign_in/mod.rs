@@ -256,7 +256,7 @@ async fn show_sign_in(
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
     let mut response =
-        sign_in_page(&state, &origin, &headers, (requested.next.as_deref(), requested.notice));
+        sign_in_page(&state, &origin, &headers, requested.next.as_deref(), requested.notice);
     // The message belongs to an earlier request, so this one succeeds.
     *response.status_mut() = StatusCode::OK;
     response
@@ -267,7 +267,8 @@ fn sign_in_page(
     state: &AdminState,
     origin: &ConsoleOrigin,
     headers: &HeaderMap,
-    (next, notice): (Option<&str>, Option<SignInNotice>),
+    next: Option<&str>,
+    notice: Option<SignInNotice>,
 ) -> Response {
     let notice = if origin.is_private() { notice } else { Some(SignInNotice::Plain) };
     let (browser_token, cookie) = browser_token(state, origin, headers);
@@ -321,7 +322,7 @@ async fn sign_in(
     };
     let values = SignInForm::parse_form(&bytes);
     let retry_page =
-        |notice| sign_in_page(&state, &origin, &headers, (Some(&values.next), Some(notice)));
+        |notice| sign_in_page(&state, &origin, &headers, Some(&values.next), Some(notice));
     if !origin.is_private() {
         return retry_page(SignInNotice::Plain);
     }
@@ -342,8 +343,8 @@ async fn sign_in(
         }
         Err(error) => return error_page(&error),
     };
-    let (next, place) = (to_console_path(&values.next), (&origin, &headers));
-    match state.begin_session(ConfigEdit::default(), basis, place, next).await {
+    let next = to_console_path(&values.next);
+    match state.begin_session(ConfigEdit::default(), basis, &origin, &headers, next).await {
         Ok(response) => response,
         Err(error) => error_page(&error),
     }

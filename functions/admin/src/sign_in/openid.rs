@@ -107,7 +107,7 @@ async fn start_sign_in(
     };
     let mut random = [0; RANDOM_BYTES];
     state.store.random_source().fill(&mut random);
-    let pending_sign_in = PendingSignIn::new(&key, &browser_token, next, (now, random));
+    let pending_sign_in = PendingSignIn::new(&key, &browser_token, next, now, random);
     redirect(&pending_sign_in.authorization_url(openid, &cached_provider, &origin), cookie)
 }
 
@@ -123,7 +123,7 @@ async fn handle_callback(
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
-    match state.complete_sign_in(openid, (&origin, &headers, from), &callback).await {
+    match state.complete_sign_in(openid, &origin, &headers, from, &callback).await {
         Ok(response) => response,
         Err(SignInError::Denied(notice)) => redirect_to_sign_in(None, notice),
         // Two sign-ins have created or changed the same user at once.
@@ -139,7 +139,8 @@ impl<'a> PendingSignIn<'a> {
         key: &'a SessionKey,
         browser_token: &'a str,
         next: &str,
-        (now, random): (Timestamp, [u8; RANDOM_BYTES]),
+        now: Timestamp,
+        random: [u8; RANDOM_BYTES],
     ) -> Self {
         let next = if next.len() > NEXT_BYTES_MAX { CONSOLE_PATH } else { next };
         let ends_at = now.as_second().saturating_add(MINUTES * 60);
@@ -221,7 +222,9 @@ impl AdminState {
     async fn complete_sign_in(
         &self,
         openid: &OpenIdClient,
-        (origin, headers, from): (&ConsoleOrigin, &HeaderMap, Option<IpAddr>),
+        origin: &ConsoleOrigin,
+        headers: &HeaderMap,
+        from: Option<IpAddr>,
         callback: &CallbackQuery,
     ) -> Result<Response, SignInError> {
         let now = self.store.clock().now();
@@ -233,7 +236,7 @@ impl AdminState {
         let pending_sign_in = pending_sign_in.ok_or(SignInNotice::Late)?;
         // Each return causes a write and usually a call to the provider.
         let mark = self.pepper.hash(browser_token);
-        if self.login_methods.callback.count_failure(from, (browser_token, &mark), now) {
+        if self.login_methods.callback.count_failure(from, browser_token, &mark, now) {
             return Err(SignInNotice::TooMany.into());
         }
         match self.store.sessions.use_sign_in(&pending_sign_in.use_mark(), MINUTES).await {
@@ -261,6 +264,6 @@ impl AdminState {
         let claims = self.claims(openid, &grant, &pending_sign_in.nonce()).await?;
         let (edit, basis) = self.admit(openid, &claims).await?;
         let next = to_console_path(&pending_sign_in.next);
-        Ok(self.begin_session(edit, basis, (origin, headers), next).await?)
+        Ok(self.begin_session(edit, basis, origin, headers, next).await?)
     }
 }

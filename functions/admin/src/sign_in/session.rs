@@ -114,7 +114,8 @@ async fn sign_out(
     let note = AuditNote::other_action(
         AuditAction::SignOut,
         &admin_request.actor.name(),
-        (&Value::Null, &Value::Null),
+        &Value::Null,
+        &Value::Null,
     );
     let ended = async {
         state
@@ -225,7 +226,8 @@ impl AdminState {
         &self,
         mut edit: ConfigEdit,
         basis: SessionBasis,
-        (origin, headers): (&ConsoleOrigin, &HeaderMap),
+        origin: &ConsoleOrigin,
+        headers: &HeaderMap,
         next: &str,
     ) -> ApiResult<Response> {
         let SessionBasis { subject, round, proof, message } = basis;
@@ -248,7 +250,8 @@ impl AdminState {
         let note = AuditNote::other_action(
             AuditAction::SignIn,
             &admin_request.actor.name(),
-            (&Value::Null, &message),
+            &Value::Null,
+            &message,
         );
         self.add_audit_row(&admin_request, &mut edit, note)?;
         self.store.editor.apply(edit).await?;

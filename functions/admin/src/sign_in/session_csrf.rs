@@ -3,7 +3,7 @@
 
 use super::session_cookie::ConsoleOrigin;
 use crate::AdminState;
-use crate::idempotency::BODY_BYTES_MAX;
+use crate::body_bounds::BODY_BYTES_MAX;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use base64::Engine as _;

@@ -10,7 +10,7 @@ use super::{
     requests::{
         BatchEntry, ReceiveRequest, SqsRequest, body_checksum, check_batch, queue_name, sqs,
     },
-    store::MessageStore,
+    store::{MessageCounts, MessageStore},
 };
 use crate::{
     definitions::{QUEUES, QueueDefinition},
@@ -133,7 +133,7 @@ fn count_messages(
     request: SqsRequest,
     now: i64,
 ) -> Result<Value, StoreRefusal> {
-    let (visible, in_flight) = store.count_messages(queue.name, now)?;
+    let MessageCounts { visible, in_flight } = store.count_messages(queue.name, now)?;
     let mut counts = json!({
         "ApproximateNumberOfMessages": visible.to_string(),
         "ApproximateNumberOfMessagesNotVisible": in_flight.to_string(),

@@ -21,6 +21,13 @@ pub(super) struct ReceivedMessage {
     number: i64,
 }
 
+/// How many messages a queue has.
+pub(super) struct MessageCounts {
+    pub(super) visible: i64,
+    /// Messages that were received and not deleted yet.
+    pub(super) in_flight: i64,
+}
+
 pub(super) struct MessageStore {
     connection: Connection,
 }
@@ -129,14 +136,15 @@ impl MessageStore {
         transaction.commit()
     }
 
-    /// The numbers of messages in `queue` that are visible and in flight.
-    pub(super) fn count_messages(&self, queue: &str, now: i64) -> Result<(i64, i64)> {
+    /// Counts the messages in `queue`.
+    pub(super) fn count_messages(&self, queue: &str, now: i64) -> Result<MessageCounts> {
         let mut statement = self.connection.prepare_cached(
             "SELECT count(*) FILTER (WHERE visible_at <= :now),
                     count(*) FILTER (WHERE visible_at > :now)
              FROM messages WHERE queue = :queue",
         )?;
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let read =
+            |row: &Row<'_>| Ok(MessageCounts { visible: row.get(0)?, in_flight: row.get(1)? });
         statement.query_row(named_params! { ":now": now, ":queue": queue }, read)
     }
 

@@ -91,7 +91,7 @@ pub struct StatedCapabilities {
 pub(crate) type StatementField = fn(&mut StatedCapabilities) -> &mut Option<bool>;
 
 impl StatedCapabilities {
-    /// Every statement that is yes or no, in the order of their bits in [`Self::to_masks`]. A new
+    /// Every statement that is yes or no, in the order of their bits in [`StatementMasks`]. A new
     /// one comes last.
     pub(crate) const STATEMENTS: [StatementField; 21] = [
         |one| &mut one.images,
@@ -122,8 +122,8 @@ impl StatedCapabilities {
         *self == Self::default()
     }
 
-    /// The statements as bits: those that are true, those that are false, and the levels of effort.
-    pub(crate) fn to_masks(self) -> (u32, u32, Option<u8>) {
+    /// The statements as bits.
+    pub(crate) fn to_masks(self) -> StatementMasks {
         let mut own = self;
         let (mut yes, mut no) = (0, 0);
         for (bit, statement) in Self::STATEMENTS.iter().enumerate() {
@@ -133,11 +133,11 @@ impl StatedCapabilities {
                 None => {}
             }
         }
-        (yes, no, self.efforts.map(|levels| levels.0))
+        StatementMasks { yes, no, efforts: self.efforts.map(|levels| levels.0) }
     }
 
     /// The statements of [`Self::to_masks`].
-    pub(crate) fn from_masks(yes: u32, no: u32, efforts: Option<u8>) -> Self {
+    pub(crate) fn from_masks(StatementMasks { yes, no, efforts }: StatementMasks) -> Self {
         let mut own = Self { efforts: efforts.map(EffortLevels), ..Self::default() };
         for (bit, statement) in Self::STATEMENTS.iter().enumerate() {
             let has = |mask: u32| mask & (1 << bit) != 0;
@@ -145,6 +145,17 @@ impl StatedCapabilities {
         }
         own
     }
+}
+
+/// [`StatedCapabilities`] as bits, in the order of its list of statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StatementMasks {
+    /// The statements that are true.
+    pub(crate) yes: u32,
+    /// The statements that are false.
+    pub(crate) no: u32,
+    /// The levels of effort, if they are known.
+    pub(crate) efforts: Option<u8>,
 }
 
 /// What an operator has imported or set for a model with its price, as far as it is known.
@@ -256,7 +267,8 @@ mod tests {
     #[test]
     fn stated_capabilities_override_those_of_the_name() {
         let nothing = StatedCapabilities::default();
-        let refused = StatedCapabilities::from_masks(0, u32::MAX, None);
+        let refused =
+            StatedCapabilities::from_masks(StatementMasks { yes: 0, no: u32::MAX, efforts: None });
         let own = with("made-up", refused);
         let none = MediaKinds { text_documents: true, ..MediaKinds::TEXT };
         assert_eq!((own.media, own.thinking), (none, ThinkingMode::None));
@@ -265,7 +277,8 @@ mod tests {
         assert_eq!((own.system_messages, own.chat), (SystemMessages::First, ChatSupport::Nothing));
         assert!(!own.prompt_caching);
 
-        let accepted = StatedCapabilities::from_masks(u32::MAX, 0, None);
+        let accepted =
+            StatedCapabilities::from_masks(StatementMasks { yes: u32::MAX, no: 0, efforts: None });
         let own = with("qwen3-coder", accepted);
         assert!(own.media.images && own.media.pdf && own.media.audio);
         let own = with("claude-opus-5-5", accepted);
@@ -307,8 +320,8 @@ mod tests {
         fn masks_keep_every_statement(yes: u32, no: u32, efforts in prop::option::of(0_u8..0x80)) {
             let most = (1 << StatedCapabilities::STATEMENTS.len()) - 1;
             let (yes, no) = (yes & most, no & !yes & most);
-            let stated = StatedCapabilities::from_masks(yes, no, efforts);
-            prop_assert_eq!(stated.to_masks(), (yes, no, efforts));
+            let masks = StatementMasks { yes, no, efforts };
+            prop_assert_eq!(StatedCapabilities::from_masks(masks).to_masks(), masks);
         }
 
         #[test]

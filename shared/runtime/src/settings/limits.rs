@@ -1,6 +1,6 @@
 //! Limits of keys, users, groups and the organization.
 
-use super::section::section;
+use super::section::{parsed_values, section};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -49,4 +49,8 @@ impl FromStr for OutagePolicy {
             _ => Err("must be `open` or `closed`"),
         }
     }
+}
+
+parsed_values! {
+    OutagePolicy;
 }

@@ -269,10 +269,10 @@ impl SettingValue for Role {
 /// Types with a parser: with a complaint, if the parser's error does not help.
 macro_rules! parsed_values {
     ($($type:ty $(, $complaint:literal)?;)+) => {
-        $(impl SettingValue for $type {
+        $(impl $crate::settings::section::SettingValue for $type {
             fn from_text(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|error: <Self as std::str::FromStr>::Err| {
-                    parsed_values!(@complaint error $($complaint)?)
+                    $crate::settings::section::parsed_values!(@complaint error $($complaint)?)
                 })
             }
         })+
@@ -284,6 +284,8 @@ macro_rules! parsed_values {
     }};
 }
 
+pub(super) use parsed_values;
+
 parsed_values! {
     u32, "must be a whole number from 0 to 4294967295";
     usize, "must be a whole number, 0 or more";
@@ -291,6 +293,4 @@ parsed_values! {
     AddressRanges;
     AdminClaim;
     AllowedEmails;
-    super::LogFormat;
-    super::OutagePolicy;
 }

@@ -1,6 +1,6 @@
 //! Log, metrics and traces.
 
-use super::section::section;
+use super::section::{parsed_values, section};
 use std::str::FromStr;
 
 section! {
@@ -60,7 +60,7 @@ impl TelemetrySettings {
     }
 
     /// Whether spans are sent to an OpenTelemetry collector.
-    pub fn sends_traces(&self) -> bool {
+    pub(crate) fn sends_traces(&self) -> bool {
         self.sends(self.traces_endpoint.as_ref(), &self.traces_exporter)
     }
 
@@ -90,4 +90,8 @@ impl FromStr for LogFormat {
             _ => Err("must be `text` or `json`"),
         }
     }
+}
+
+parsed_values! {
+    LogFormat;
 }

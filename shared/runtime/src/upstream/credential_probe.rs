@@ -10,7 +10,7 @@
 
 use super::signer::{AwsAccess, RequestSigner};
 use super::{ANSWER_BYTES_MAX, UpstreamAddress, UpstreamClient, error_message};
-use baton_domain::account::{Account, CredentialKind};
+use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, KnownProbe, ProbeCall, after, after_refusal};
 use baton_domain::request_tier::RequestTier;
@@ -279,7 +279,7 @@ impl CredentialProbe<'_> {
     /// The answer to a random credential, cached for a while. There is none for an AWS role.
     async fn try_random_credential(&self, probe: &Probe) -> Option<ProbeResponse> {
         let Account { base_url, proxy_url, credential, .. } = self.account;
-        if *credential == CredentialKind::Aws {
+        if credential.signs_requests() {
             return None;
         }
         let RandomCredentialAnswers(answers) = &self.upstream.random_credential_responses;
@@ -303,7 +303,7 @@ impl CredentialProbe<'_> {
         add_credential(account, credential, &mut headers)
             .map_err(|_| "the credential has characters that a header cannot contain".to_owned())?;
         let address = UpstreamAddress::new(&account.base_url, &path);
-        if account.credential == CredentialKind::Aws {
+        if account.credential.signs_requests() {
             let access = AwsAccess::from_secret(credential).map_err(|error| error.to_string())?;
             let signed = self.signer.sign(&access, address.as_str(), &mut headers, &body).await;
             signed.map_err(|error| error.to_string())?;

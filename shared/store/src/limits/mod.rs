@@ -8,11 +8,12 @@
 //! in its key's item.
 //!
 //! If only a key's own limits apply, admission is one conditional update, which several concurrent
-//! requests can share ([`admission_queue`]). With shared limits it is one transaction
+//! requests can share ([`queued_admission`]). With shared limits it is one transaction
 //! ([`shared_admission`]).
 
-mod admission_queue;
+pub(crate) mod admission_queue;
 mod limit_update;
+mod queued_admission;
 mod read;
 mod shared_admission;
 mod sweep;
@@ -23,7 +24,7 @@ use crate::item::StoreItem;
 use crate::item_names::{self, OPEN, TTL};
 use crate::permissions::{Action, Permission, store_handle};
 use crate::transaction::{TransactionAction, is_item_too_large};
-pub(crate) use admission_queue::AdmissionQueues;
+pub use admission_queue::Admission;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -49,16 +50,6 @@ const BYGONE_MAX: usize = 16;
 
 /// How long the item of a deleted scope is kept, so that open requests can settle in it.
 const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
-
-/// Whether a request is admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// The request is admitted. If only the key's item was involved, these are its counters,
-    /// including this request.
-    Admitted(Option<Arc<LimitCounters>>),
-    /// A limit of this scope blocks the request.
-    Blocked(LimitScope, BlockReason),
-}
 
 /// The reason why an update of a limit item changed nothing.
 enum UpdateRefusal {
@@ -94,7 +85,7 @@ impl LimitStore {
             let (scope, reason) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, reason))
         } else if effective_limits.shared_limits.is_empty() {
-            admission_queue::admit_queued(self, effective_limits, id, reservation).await
+            queued_admission::admit_queued(self, effective_limits, id, reservation).await
         } else {
             shared_admission::admit_together(self, effective_limits, id, reservation).await
         }

@@ -35,7 +35,7 @@ impl LimitReader {
         for (_, item) in self.connection.batch_get(places, is_consistent).await? {
             by_id.insert(text(&item, PK)?, parse_counters(&item)?);
         }
-        let key_of_scope = |scope| item_names::limit(scope).0;
+        let key_of_scope = |scope| item_names::limit(scope).pk;
         Ok(scopes
             .iter()
             .map(|scope| by_id.remove(&key_of_scope(scope)).unwrap_or_default())
