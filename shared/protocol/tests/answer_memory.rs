@@ -89,9 +89,12 @@ fn check_client(name: &str, client: ClientProtocol, upstream: UpstreamProtocol, 
 
 const BYTES: usize = 1_000_000;
 
+fn of(item: &str) -> String {
+    list(item, BYTES)
+}
+
 #[test]
-fn memory_of_one_long_event_is_bounded() {
-    let of = |item: &str| list(item, BYTES);
+fn memory_of_long_usage_and_choices_is_bounded() {
     let usage = |iterations: String| {
         format!(
             r#"{{"choices":[],"usage":{{"prompt_tokens":5,"completion_tokens":4,"iterations":{iterations}}}}}"#
@@ -118,6 +121,14 @@ fn memory_of_one_long_event_is_bounded() {
                 &of("{}")[1..].trim_end_matches(']')
             ),
         ),
+    ] {
+        check(name, UpstreamProtocol::Chat, &[delta(r#""content":"a""#), event]);
+    }
+}
+
+#[test]
+fn memory_of_long_states_and_errors_is_bounded() {
+    for (name, event) in [
         ("details", delta(&format!(r#""reasoning_details":{}"#, of("{}")))),
         ("details with numbers", delta(&format!(r#""reasoning_details":{}"#, of(r#"{"a":0}"#)))),
         (
@@ -149,6 +160,10 @@ fn memory_of_one_long_event_is_bounded() {
     ] {
         check(name, UpstreamProtocol::Chat, &[delta(r#""content":"a""#), event]);
     }
+}
+
+#[test]
+fn memory_of_long_events_of_other_upstreams_is_bounded() {
     for (name, event) in [
         (
             "iterations",
@@ -200,7 +215,7 @@ fn what_is_kept_of_many_events_is_counted() {
     let open = || vec![delta(&format!(r#""tool_calls":[{call}]"#))];
     let arguments = r#""tool_calls":[{"index":0,"function":{"arguments":"some words "}}]"#;
     let part = |at: usize| {
-        let field = if at % 2 == 0 { "content" } else { "reasoning_content" };
+        let field = if at.is_multiple_of(2) { "content" } else { "reasoning_content" };
         delta(&format!(r#""{field}":"a""#))
     };
     for (name, events) in [

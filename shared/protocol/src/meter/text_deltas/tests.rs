@@ -190,9 +190,9 @@ fn bytes_of_text_are_those_of_its_utf8() {
 fn repeated_output_of_a_choice_counts_once() {
     let chars = |chunks: &[String]| {
         let mut meter = crate::meter::UsageMeter::for_stream();
-        chunks.iter().for_each(|chunk| {
+        for chunk in chunks {
             meter.observe(format!("data: {{\"choices\":[{{{chunk}}}]}}\n\n").as_bytes());
-        });
+        }
         meter.finish(100).output_chars
     };
     let message = |text: &str| format!(r#""message":{{"content":"{text}"}}"#);

@@ -128,13 +128,21 @@ impl CallList {
         self.next_in_message = 0;
     }
 
-    /// The call that a fragment of a delta continues. A new id with a name is a new call.
+    /// The call that a fragment of a delta continues. A new id with a name is a new call. Without an
+    /// index and an id, a fragment with the name of the last call continues that one.
     pub(super) fn find(&self, label: &CallLabel) -> Option<usize> {
         let CallLabel { index, id, name } = label;
-        self.calls.iter().rposition(|call| {
-            let is_same = || !id.is_empty() && call.id == *id;
-            let is_other = || !id.is_empty() && !name.is_empty() && call.id != *id;
-            call.index == *index && !is_other() && (index.is_some() || name.is_empty() || is_same())
+        let last = self.calls.last().filter(|call| id.is_empty() && call.name == *name);
+        let has_last_name = index.is_none() && last.is_some_and(|call| call.index.is_none());
+        let continued = has_last_name.then(|| self.calls.len() - 1);
+        continued.or_else(|| {
+            self.calls.iter().rposition(|call| {
+                let is_same = || !id.is_empty() && call.id == *id;
+                let is_other = || !id.is_empty() && !name.is_empty() && call.id != *id;
+                call.index == *index
+                    && !is_other()
+                    && (index.is_some() || name.is_empty() || is_same())
+            })
         })
     }
 
@@ -148,7 +156,7 @@ impl CallList {
             }
             call.name == label.name && arguments.starts_with(&call.arguments)
         };
-        let next = self.next_in_message.min(self.calls.len());
+        let next = if has_id { 0 } else { self.next_in_message.min(self.calls.len()) };
         let repeated = self.calls[next..].iter().position(repeats).map(|number| next + number);
         let found = repeated.or_else(|| self.find(label));
         self.next_in_message = found.unwrap_or(self.calls.len()) + 1;

@@ -283,24 +283,32 @@ impl PartSequence {
             && (is_required || self.open_part.as_ref().is_none_or(OpenPart::is_whole))
         {
             self.close_open_part(emit_step);
-            if let Some(WaitingPart { key, part_start, buffered_text, .. }) =
-                self.waiting_parts.pop_front()
-            {
-                self.opened_parts += 1;
-                self.held_bytes -= size_of::<WaitingPart>() + buffered_text.len();
-                if let PartKey::Call(call) = key
-                    && let Some(state) = self.call_states.remove(&call)
-                {
-                    self.held_bytes -= state.held_bytes();
-                    if let Some(signature) = self.state.call_signature(&state.id, &state.extra) {
-                        emit_state(&signature, emit_step);
-                    }
-                }
-                emit_step(ResponseStep::Open(part_start));
-                self.open_part = Some(OpenPart { key, arguments: ObjectExtent::default() });
-                self.append_delta(&buffered_text, emit_step);
+            if let Some(part) = self.waiting_parts.pop_front() {
+                self.open_waiting_part(part, emit_step);
             }
         }
+    }
+
+    fn open_waiting_part(
+        &mut self,
+        part: WaitingPart,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        let WaitingPart { key, part_start, buffered_text, .. } = part;
+        self.opened_parts += 1;
+        self.held_bytes -= size_of::<WaitingPart>() + buffered_text.len();
+        if let PartKey::Call(call) = key
+            && let Some(state) = self.call_states.remove(&call)
+        {
+            self.held_bytes -= state.held_bytes();
+            let signature = self.state.call_signature(&state.id, &state.extra);
+            if let Some(signature) = signature {
+                emit_state(&signature, emit_step);
+            }
+        }
+        emit_step(ResponseStep::Open(part_start));
+        self.open_part = Some(OpenPart { key, arguments: ObjectExtent::default() });
+        self.append_delta(&buffered_text, emit_step);
     }
 
     /// Closes the open part. A call without arguments gets an empty object.

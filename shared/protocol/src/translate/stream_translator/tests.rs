@@ -142,7 +142,7 @@ fn parts_that_open_together_are_written_one_at_a_time() {
         ))
     };
     let part = |at: usize| {
-        let field = if at % 2 == 0 { "content" } else { "reasoning_content" };
+        let field = if at.is_multiple_of(2) { "content" } else { "reasoning_content" };
         delta(&format!(r#""{field}":"{long}""#))
     };
     let waiting: String = (0..4).map(part).collect();

@@ -593,6 +593,18 @@ fn repetition_of_a_call_is_no_call() {
             [first, &whole].into_iter().chain(repetition.iter().map(String::as_str)).collect();
         check_said(&parts, expected);
     }
+    // Without an index.
+    for (name, number, expected) in [
+        ("f", 1, r#"f{"a":1};"#),
+        ("f", 2, r#"f{"a":1};f{"a":2};"#),
+        ("g", 1, r#"f{"a":1};g{"a":1};"#),
+    ] {
+        let call = |name: &str, number: u32| {
+            let call = json!({"name": name, "arguments": format!("{{\"a\":{number}}}")});
+            format!(r#""delta":{{"tool_calls":[{{"function":{call}}}]}}"#)
+        };
+        check_said(&[&call("f", 1), &call(name, number)], expected);
+    }
     let with_id = r#""delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"a\":1}"}}]}"#;
     check_said(&[with_id, with_id], r#"f{"a":1};"#);
 }
@@ -603,28 +615,30 @@ fn calls_in_messages_come_once() {
     let call = |name: &str, number: u32| {
         format!(r#"{{"function":{{"name":"{name}","arguments":"{{\"a\":{number}}}"}}}}"#)
     };
-    let message = |calls: &[String]| format!(r#""message":{{"tool_calls":[{}]}}"#, calls.join(","));
+    let message = |calls: &[&String]| {
+        format!(
+            r#""message":{{"tool_calls":[{}]}}"#,
+            calls.iter().map(|call| call.as_str()).collect::<Vec<_>>().join(",")
+        )
+    };
     let [one, two, other] = [call("f", 1), call("f", 2), call("g", 1)];
-    let both = [one.clone(), two.clone()];
+    let both = [&one, &two];
     let indexed = one.replacen('{', r#"{"index":0,"#, 1);
     let begun = r#"{"function":{"name":"f","arguments":"{\"a\""}}"#.to_owned();
     let rest = r#"{"function":{"arguments":":1}"}}"#.to_owned();
     let id = |id: &str, call: &str| call.replacen('{', &format!(r#"{{"id":"{id}","#), 1);
     let with_ids = [id("a", &one), id("b", &other)];
+    let with_ids = [&with_ids[0], &with_ids[1]];
     for (messages, expected) in [
-        (vec![message(&[one.clone()]), message(&[one.clone()])], r#"f{"a":1};"#),
-        (vec![message(&[indexed.clone()]), message(&[indexed])], r#"f{"a":1};"#),
-        (vec![message(&[begun.clone()]), message(&[one.clone()])], r#"f{"a":1};"#),
-        (vec![message(&[begun]), message(&[rest])], r#"f{"a":1};"#),
-        (vec![message(&[one.clone()]), message(&both)], r#"f{"a":1};f{"a":2};"#),
+        (vec![message(&[&one]), message(&[&one])], r#"f{"a":1};"#),
+        (vec![message(&[&indexed]), message(&[&indexed])], r#"f{"a":1};"#),
+        (vec![message(&[&begun]), message(&[&one])], r#"f{"a":1};"#),
+        (vec![message(&[&begun]), message(&[&rest])], r#"f{"a":1};"#),
+        (vec![message(&[&one]), message(&both)], r#"f{"a":1};f{"a":2};"#),
         (vec![message(&both), message(&both)], r#"f{"a":1};f{"a":2};"#),
-        (vec![message(&[one.clone()]), message(&[two.clone()])], r#"f{"a":1};f{"a":2};"#),
+        (vec![message(&[&one]), message(&[&two])], r#"f{"a":1};f{"a":2};"#),
         (
-            vec![
-                message(&[one.clone()]),
-                message(&[other.clone()]),
-                message(&[one.clone(), other.clone()]),
-            ],
+            vec![message(&[&one]), message(&[&other]), message(&[&one, &other])],
             r#"f{"a":1};g{"a":1};"#,
         ),
         (
