@@ -38,7 +38,7 @@ impl ReasoningDetails {
 
     /// The bytes of memory that the entries take.
     pub(super) fn held_bytes(&self) -> usize {
-        self.before.capacity() + self.last.as_ref().map_or(0, Entry::held_bytes)
+        self.before.len() + self.last.as_ref().map_or(0, Entry::held_bytes)
     }
 
     /// All entries as one list. `None` if there are none.

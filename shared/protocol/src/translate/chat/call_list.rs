@@ -89,7 +89,7 @@ impl PendingToolCall {
 
     fn held_bytes(&self) -> usize {
         let names = self.id.len() + self.unique_id.len() + self.name.len();
-        CALL_BYTES + names + self.arguments.capacity()
+        CALL_BYTES + names + self.arguments.len()
     }
 }
 

@@ -129,7 +129,7 @@ impl ChatReader {
     /// The bytes of memory that calls, text that waits for a call to be whole, repeated messages and
     /// the state of the model take.
     pub(in crate::translate) fn held_bytes(&self) -> usize {
-        let messages = self.message_texts.values().map(String::capacity).sum::<usize>();
+        let messages = self.message_texts.values().map(String::len).sum::<usize>();
         self.calls.held_bytes() + self.sequence.held_bytes() + messages
     }
 
