@@ -160,9 +160,10 @@ pub(crate) fn has_response_field(body: &[u8], protocol: UpstreamProtocol) -> boo
     [name, "\"usage\""].iter().any(|name| memmem::find(body, name.as_bytes()).is_some())
 }
 
-/// Whether an event or a whole answer contains output that a model generated.
-pub(crate) fn has_model_output(json: &[u8]) -> bool {
-    text_deltas::count_output(json).has_output
+/// Whether an event or a whole answer contains output that a model generated for the user, and not
+/// only thinking.
+pub(crate) fn has_answer(json: &[u8]) -> bool {
+    text_deltas::has_answer(json)
 }
 
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be

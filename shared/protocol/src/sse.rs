@@ -16,6 +16,8 @@ mod tests;
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most bytes that are kept of the name of a dropped event. Known names are shorter.
 const NAME_BYTES_MAX: usize = 256;
+/// The most bytes that are kept of a line of a dropped event whose name is not known yet.
+const LINE_START_BYTES: usize = 512;
 /// A buffer that had to grow beyond this is freed when its event is over.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -106,6 +108,16 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b'"', rest).map(|end| &rest[..end])
 }
 
+/// The name of an event that the start of one of its lines has, or nothing.
+fn line_name(line: &[u8]) -> &[u8] {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    if let Some(data) = line.strip_prefix(b"data:") {
+        return leading_type(data).unwrap_or_default();
+    }
+    let name = line.strip_prefix(b"event:").unwrap_or_default();
+    kind_name(name.strip_prefix(b" ").unwrap_or(name), b"")
+}
+
 /// Decodes a stream, however its bytes are cut.
 #[derive(Debug, Default)]
 pub struct SseDecoder {
@@ -117,7 +129,7 @@ pub struct SseDecoder {
     /// The start of the unfinished line in the event.
     line: usize,
     /// The number of bytes that were dropped from the event. If there are any, `buffer` contains the
-    /// name that determines its kind.
+    /// name that determines its kind or, as long as that is not known, the start of the line.
     dropped: usize,
     /// Whether a byte of the unfinished line was dropped.
     line_dropped: bool,
@@ -259,6 +271,8 @@ impl SseDecoder {
         if self.dropped == 0 {
             let end = self.buffer.len();
             self.fields.take_line(&self.buffer, self.line..end);
+        } else {
+            self.end_dropped_line();
         }
         let _last = self.fields.emit_event(&self.buffer, self.dropped, &mut |event| {
             on_event(event);
@@ -275,6 +289,9 @@ impl SseDecoder {
     /// The name that determines the kind of the unfinished event, or nothing before it is whole.
     pub(crate) fn unfinished_kind_name(&self) -> &[u8] {
         let name = self.buffer.get(self.fields.name.clone()).unwrap_or_default();
+        if self.dropped > 0 && name.is_empty() {
+            return line_name(&self.buffer);
+        }
         let data = self.unfinished_data();
         kind_name(name, data.get(..NAME_BYTES_MAX).unwrap_or(data))
     }
@@ -377,6 +394,7 @@ impl SseDecoder {
     /// Ends the held line. Returns whether it was blank.
     fn end_held_line(&mut self) -> bool {
         if self.dropped > 0 {
+            self.end_dropped_line();
             return !std::mem::take(&mut self.line_dropped);
         }
         let end = self.buffer.len();
@@ -410,6 +428,11 @@ impl SseDecoder {
             let buffer = std::mem::take(&mut self.buffer);
             self.keep_name(if buffer.is_empty() { bytes } else { &buffer });
             self.dropped = buffer.len();
+            if !buffer.is_empty() {
+                self.keep_line_start(bytes);
+            }
+        } else {
+            self.keep_line_start(bytes);
         }
         self.dropped += bytes.len();
     }
@@ -426,5 +449,24 @@ impl SseDecoder {
         self.dropped = event.len();
         self.fields = EventFields { name: 0..name.len(), ..EventFields::default() };
         self.buffer = name;
+        self.keep_line_start(event.get(self.line..).unwrap_or_default());
+    }
+
+    /// Keeps the start of a line of a dropped event, in which its name can be.
+    fn keep_line_start(&mut self, bytes: &[u8]) {
+        if self.fields.name.is_empty() {
+            let room = LINE_START_BYTES.saturating_sub(self.buffer.len());
+            self.buffer.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        }
+    }
+
+    /// Ends a line of a dropped event.
+    fn end_dropped_line(&mut self) {
+        if self.fields.name.is_empty() {
+            let name = line_name(&self.buffer);
+            let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();
+            self.fields.name = 0..name.len();
+            self.buffer = name;
+        }
     }
 }

@@ -63,7 +63,9 @@ mod neutral_request;
 mod neutral_response;
 #[cfg(test)]
 mod odd_answers;
+mod reasoning_details;
 mod responses;
+mod step_queue;
 mod stream_translator;
 mod surrogates;
 

@@ -12,7 +12,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// A field that Bedrock adds to the last event and that the Messages API does not have.
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
@@ -83,9 +82,14 @@ impl FramesToSse {
 
 /// Reads the metrics of an event.
 fn read_metrics(json: &[u8]) -> Option<SeparateUsage> {
+    #[derive(Deserialize)]
+    struct MeteredEvent<'a> {
+        #[serde(borrow, rename = "amazon-bedrock-invocationMetrics")]
+        metrics: &'a RawValue,
+    }
     memmem::find(json, METRICS.as_bytes())?;
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(json).ok()?;
-    SeparateUsage::from_metrics(fields.get(METRICS)?.get())
+    let event: MeteredEvent<'_> = serde_json::from_slice(json).ok()?;
+    SeparateUsage::from_metrics(event.metrics.get())
 }
 
 fn write_event(json: &[u8], events: &mut Vec<u8>) {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// The most choices that are followed. OpenAI documents at most 128 for `n` (API reference of Chat
 /// Completions, 2026-11). The end mark ends a stream with more.
-const CHOICES_MAX: usize = 1_024;
+pub(super) const CHOICES_MAX: usize = 1_024;
 
 /// The progress of the choices. A stream is complete when as many choices as were requested have
 /// finished, and each choice that has begun.
@@ -36,7 +36,7 @@ impl ChoiceProgress {
             if self.begun.len() < CHOICES_MAX {
                 self.begun.insert(index);
             }
-            if choice.has_finished() && self.begun.contains(&index) {
+            if choice.has_finished && self.begun.contains(&index) {
                 self.finished.insert(index);
             }
         }

@@ -5,7 +5,7 @@ mod whole_body;
 
 use super::choice_progress::{ChoiceProgress, has_later_index};
 use super::raw_usage::RawUsage;
-use super::text_deltas::{self, OutputCount, count_output};
+use super::text_deltas::{self, ChunkOutput, MessageOutput, OutputCount, count_output};
 use super::upstream_failure::{has_envelope, has_error_field};
 use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
@@ -61,6 +61,8 @@ pub(super) struct MeterState {
     pub(super) output: OutputCount,
     /// The output in the finished items of a response.
     output_in_items: OutputCount,
+    /// The output of chunks that have it in `message`.
+    output_in_messages: MessageOutput,
 }
 
 /// The bytes of the events that come before the model of a response begins, from which on they are
@@ -250,7 +252,7 @@ impl MeterState {
             return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
-        let output = count_output(data);
+        let output = text_deltas::count_chunk(data);
         // An object that is not a chunk can be an error wherever it comes.
         let (has_error, is_chunk) = (has("\"error\""), has_filled(data, "\"choices\""));
         if has_error || !is_chunk {
@@ -260,12 +262,12 @@ impl MeterState {
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 // The SDKs of OpenAI know an error by this field.
                 self.has_reported_end |= !self.is_anthropic && has_error_field(data);
-                self.started |= output.has_output;
-                self.output.add(output);
+                self.started |= output.count.has_output;
+                self.add_chunk_output(output);
                 return self.observe_error(data, failure);
             }
         }
-        self.output.add(output);
+        self.add_chunk_output(output);
         if self.first == AnswerStart::Nothing && !has_envelope(data) {
             self.note_foreign(data);
         }
@@ -292,6 +294,14 @@ impl MeterState {
         self.tally.note_outside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
+        }
+    }
+
+    fn add_chunk_output(&mut self, output: ChunkOutput) {
+        if output.is_in_message {
+            self.output.raise_to(self.output_in_messages.add(output.count));
+        } else {
+            self.output.add(output.count);
         }
     }
 

@@ -351,3 +351,24 @@ fn end_that_is_too_long_is_an_end_with_estimated_usage() {
         }
     }
 }
+
+#[test]
+fn id_of_an_answer_is_read() {
+    for (data, expected) in [
+        (
+            r#"{"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":1}}}"#,
+            "msg_1",
+        ),
+        (
+            r#"{"type":"response.completed","response":{"id":"resp_1","status":"completed"}}"#,
+            "resp_1",
+        ),
+    ] {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(format!("data: {data}\n\n").as_bytes());
+        assert_eq!(meter.finish(4).answer_id.as_deref(), Some(expected));
+    }
+    let mut meter = UsageMeter::for_whole_body();
+    meter.observe(br#"{"id":"resp_1","object":"response","status":"completed","output":[]}"#);
+    assert_eq!(meter.finish(4).answer_id.as_deref(), Some("resp_1"));
+}

@@ -3,7 +3,8 @@
 //! Of a field that is given twice the last value counts, as in most JSON parsers. A count that is
 //! not a plain number is noted, because the cost then depends on a guess.
 
-use crate::json::to_strict_json;
+use crate::json::{ArrayItems, JsonValue, to_strict_json};
+use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -14,6 +15,10 @@ use std::fmt;
 /// The largest count of tokens or searches of one class that is believed. No model has a context
 /// window of more than a few million tokens (vendors' model pages, 2026-11).
 pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
+
+/// The most characters that are kept of an id. `LiteLLM` puts several ids into one of some hundred
+/// (2026-11).
+const ID_CHARS_MAX: usize = 1_000;
 
 /// The defects of the counts of a usage object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +55,7 @@ pub(super) struct RawFields<'a> {
 }
 
 /// All names that metering reads, in any object.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 47] = [
     "action",
     "cache_creation",
     "cache_creation_input_tokens",
@@ -70,6 +75,9 @@ const NAMES: [&str; 44] = [
     "ephemeral_1h_input_tokens",
     "ephemeral_5m_input_tokens",
     "error",
+    "finish_reason",
+    "id",
+    "index",
     "inference_geo",
     "input_tokens",
     "input_tokens_details",
@@ -130,14 +138,33 @@ impl<'a> RawFields<'a> {
         part
     }
 
-    /// The field as a list of objects. Any other value than such a list or `null` is noted as an
-    /// unreadable count.
-    pub(super) fn read_usage_list(&mut self, name: &str) -> Option<Vec<Self>> {
+    /// The field as a list of at most `most` objects. Any other value than such a list or `null` is
+    /// noted as an unreadable count.
+    pub(super) fn read_usage_list(&mut self, name: &str, most: usize) -> Option<Vec<Self>> {
         self.note_twice(name);
-        let raw = self.values.get(name).filter(|raw| **raw != "null")?;
-        let list = serde_json::from_str(raw).ok();
-        self.faults.has_unreadable_count |= list.is_none();
+        self.values.get(name).filter(|raw| **raw != "null")?;
+        let items = self.items(name);
+        let is_long = items.clone().is_some_and(|mut items| items.nth(most).is_some());
+        let objects = items.map(|items| items.take(most).map(Self::from_item));
+        let list = objects.and_then(Iterator::collect::<Option<Vec<_>>>);
+        self.faults.has_unreadable_count |= is_long || list.is_none();
         list
+    }
+
+    /// The values of a list, one after the other. `None` if the field is not a list.
+    pub(super) fn items(&self, name: &str) -> Option<ArrayItems<'a>> {
+        JsonValue::from_checked(self.raw(name)?.as_bytes()).items()
+    }
+
+    /// The fields of an object in a list.
+    pub(super) fn from_item(item: JsonValue<'a>) -> Option<Self> {
+        serde_json::from_str(item.raw()).ok()
+    }
+
+    /// A name or an id, which is cut if it is longer than any vendor's; `None` for any other type.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let most = if name == "id" { ID_CHARS_MAX } else { MODEL_CHARS_MAX };
+        self.value::<Cow<'a, str>>(name).map(|text| clean_text(&text, most))
     }
 
     /// The field as a count. A count that cannot be read is noted and missing, except `null`, which

@@ -15,7 +15,10 @@
 
 use super::raw_fields::{RawFields, UsageFaults, first_above_zero, read_object};
 use memchr::memmem;
-use serde_json::value::RawValue;
+
+/// The most passes of an answer that are read. A record keeps 64, and no vendor documents an answer
+/// with more (2026-11).
+const PASSES_MAX: usize = 256;
 
 const PROMPT_DETAILS: [&str; 2] = ["prompt_tokens_details", "input_tokens_details"];
 const OUTPUT_DETAILS: [&str; 2] = ["completion_tokens_details", "output_tokens_details"];
@@ -145,9 +148,9 @@ impl RawUsage {
         let mut usage = Self {
             input_tokens: first_above_zero([inputs.0, inputs.1]),
             output_tokens: fields.first_count(&["output_tokens", "completion_tokens"]),
-            service_tier: fields.value("service_tier"),
-            inference_geo: fields.value("inference_geo"),
-            speed: fields.value("speed"),
+            service_tier: fields.text("service_tier"),
+            inference_geo: fields.text("inference_geo"),
+            speed: fields.text("speed"),
             ..Self::default()
         };
         let total = fields.count("total_tokens");
@@ -155,7 +158,7 @@ impl RawUsage {
             usage.web_search_requests = tools.count("web_search_requests");
             fields.faults.add(tools.faults);
         }
-        usage.iterations = fields.read_usage_list("iterations").map(|passes| {
+        usage.iterations = fields.read_usage_list("iterations", PASSES_MAX).map(|passes| {
             passes.into_iter().map(|pass| RawIteration::read(pass, &mut fields.faults)).collect()
         });
         for name in OUTPUT_DETAILS {
@@ -260,12 +263,8 @@ impl RawUsage {
 
 /// The usage of the first choice that has one.
 fn choice_usage<'a>(fields: &RawFields<'a>) -> Option<RawFields<'a>> {
-    let raw = fields.raw("choices")?;
-    memmem::find(raw.as_bytes(), b"\"usage\"")?;
-    let choices: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-    choices.into_iter().find_map(|choice| {
-        serde_json::from_str::<RawFields<'_>>(choice.get()).ok()?.object("usage")
-    })
+    memmem::find(fields.raw("choices")?.as_bytes(), b"\"usage\"")?;
+    fields.items("choices")?.find_map(|choice| RawFields::from_item(choice)?.object("usage"))
 }
 
 impl CacheCreation {
@@ -292,8 +291,8 @@ impl CacheCreation {
 impl RawIteration {
     fn read(mut fields: RawFields<'_>, faults: &mut UsageFaults) -> Self {
         let read = Self {
-            kind: fields.value("type"),
-            model: fields.value("model"),
+            kind: fields.text("type"),
+            model: fields.text("model"),
             input_tokens: fields.count("input_tokens"),
             output_tokens: fields.count("output_tokens"),
             cache_read_input_tokens: fields.count("cache_read_input_tokens"),

@@ -127,22 +127,74 @@ pub(super) fn count_content_delta(data: &[u8]) -> OutputCount {
 }
 
 /// Counts what a model generated in an event or a whole answer. The time is linear in the length.
-/// Text that is cut or is not valid JSON counts as far as it can be read.
+/// Text that is cut or is not valid JSON counts as far as it can be read. Of the fields of a choice
+/// (`delta`, `message`, `text`) the first one with output counts, because the others can repeat it.
 pub(super) fn count_output(json: &[u8]) -> OutputCount {
+    count_part(json, Part::Envelope).count
+}
+
+/// The output in a chunk of Chat.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChunkOutput {
+    pub(super) count: OutputCount,
+    /// Whether it comes in `message`, where it can repeat the earlier chunks.
+    pub(super) is_in_message: bool,
+}
+
+/// Counts as [`count_output`].
+pub(super) fn count_chunk(json: &[u8]) -> ChunkOutput {
     count_part(json, Part::Envelope)
+}
+
+/// The output of a stream whose chunks have it in `message`. In most streams each one repeats all
+/// that came before.
+#[derive(Debug, Default)]
+pub(super) struct MessageOutput {
+    sum: OutputCount,
+    longest: OutputCount,
+    /// The number of messages that were not longer than those before.
+    repetitions: u32,
+    /// Whether the messages do not repeat each other.
+    is_in_pieces: bool,
+}
+
+/// So many messages that are not longer than those before repeat nothing.
+const REPETITIONS_MAX: u32 = 2;
+
+impl MessageOutput {
+    /// Adds the output of a chunk. Returns that of all.
+    pub(super) fn add(&mut self, count: OutputCount) -> OutputCount {
+        let is_longer = count.exceeds(self.longest);
+        self.repetitions += u32::from(count.has_output && !is_longer);
+        let is_shorter = count.has_output && self.longest.exceeds(count);
+        self.is_in_pieces |= is_shorter || self.repetitions > REPETITIONS_MAX;
+        self.sum.add(count);
+        self.longest.raise_to(count);
+        if self.is_in_pieces { self.sum } else { self.longest }
+    }
 }
 
 /// Whether the beginning of a chunk of Chat contains output of a model. The chunk then is not an
 /// error, however it goes on.
 pub(super) fn begins_with_output(chunk: &[u8]) -> bool {
-    count_part(chunk, Part::Chunk).has_output
+    count_part(chunk, Part::Chunk).count.has_output
 }
 
-fn count_part(json: &[u8], part: Part) -> OutputCount {
-    let mut scan = OutputScan { rest: json, images: 0, has_sound: false };
+/// Whether an event or a whole answer contains output for the user: text, calls, images or sound, and
+/// not only thinking. In a message of Chat only fields with a name of such output count, because
+/// servers add others of their own.
+pub(super) fn has_answer(json: &[u8]) -> bool {
+    let mut scan = OutputScan::new(json);
+    scan.count_value(Part::Envelope, DEPTH_MAX);
+    scan.has_answer_text || scan.images > 0 || scan.has_sound
+}
+
+fn count_part(json: &[u8], part: Part) -> ChunkOutput {
+    let mut scan = OutputScan::new(json);
     let text = scan.count_value(part, DEPTH_MAX);
     let has_output = text.bytes > 0 || scan.images > 0 || scan.has_sound;
-    OutputCount { text, images: scan.images, has_output }
+    let count = OutputCount { text, images: scan.images, has_output };
+    ChunkOutput { count, is_in_message: scan.is_in_message }
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
@@ -279,14 +331,69 @@ fn is_not_output_type(kind: &[u8]) -> bool {
 /// The `type` of an item of Responses whose `result` is an image.
 const IMAGE_CALL: &[u8] = b"image_generation_call";
 
+/// The fields of a message of Chat with output for the user.
+const ANSWER_FIELDS: [&[u8]; 11] = [
+    b"content",
+    b"text",
+    b"refusal",
+    b"tool_calls",
+    b"function_call",
+    b"audio",
+    b"images",
+    b"image_url",
+    b"b64_json",
+    b"video",
+    b"videos",
+];
+
+/// Whether a field or a `type` of this name is thinking.
+fn is_thinking(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b"response.").unwrap_or(name);
+    name.starts_with(b"reasoning") || name.starts_with(b"thinking")
+}
+
 /// A walk over JSON text that counts the text of output.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct OutputScan<'a> {
     rest: &'a [u8],
     images: u64,
     has_sound: bool,
+    /// Whether text for the user was found.
+    has_answer_text: bool,
+    /// Whether what is read is not for the user.
+    is_hidden: bool,
+    /// Whether the output of a choice is in its `message`.
+    is_in_message: bool,
+}
+
+/// The fields of a choice that can have its output, in the order in which they count.
+const CHOICE_FIELDS: [&[u8]; 3] = [b"delta", b"message", b"text"];
+
+/// What one of these fields has.
+#[derive(Debug, Clone, Copy, Default)]
+struct FieldOutput {
+    text: TextLength,
+    images: u64,
 }
 
 impl<'a> OutputScan<'a> {
+    fn new(json: &'a [u8]) -> Self {
+        Self {
+            rest: json,
+            images: 0,
+            has_sound: false,
+            has_answer_text: false,
+            is_hidden: false,
+            is_in_message: false,
+        }
+    }
+
+    /// Notes text of output.
+    fn note_text(&mut self, text: TextLength) -> TextLength {
+        self.has_answer_text |= text.bytes > 0 && !self.is_hidden;
+        text
+    }
+
     /// Reads a value. Returns the text of output in it.
     fn count_value(&mut self, part: Part, levels: usize) -> TextLength {
         let first = self.peek();
@@ -298,7 +405,7 @@ impl<'a> OutputScan<'a> {
                 self.images += u64::from(part == Part::Image && text.bytes > 0);
                 self.has_sound |= part == Part::Sound && text.bytes > 0;
                 let is_text = matches!(part, Part::Message | Part::Output | Part::Input);
-                return if is_text { text } else { none };
+                return if is_text { self.note_text(text) } else { none };
             }
             Some(b'{' | b'[') if levels == 0 => {
                 self.rest = &[];
@@ -306,7 +413,7 @@ impl<'a> OutputScan<'a> {
                     part,
                     Part::Envelope | Part::Choice | Part::Message | Part::Output | Part::Input
                 );
-                return if is_text { TextLength::of_utf8(start) } else { none };
+                return if is_text { self.note_text(TextLength::of_utf8(start)) } else { none };
             }
             Some(b'{') => self.count_object(part, levels - 1),
             // All of an input counts, so its lists are not counted again.
@@ -323,7 +430,7 @@ impl<'a> OutputScan<'a> {
         if part == Part::Input && is_container {
             // The first event of a call has an empty input.
             let input = &start[..start.len() - self.rest.len()];
-            return if input.len() > 2 { TextLength::of_utf8(input) } else { none };
+            return if input.len() > 2 { self.note_text(TextLength::of_utf8(input)) } else { none };
         }
         text
     }
@@ -333,7 +440,8 @@ impl<'a> OutputScan<'a> {
         // Vendors and gateways repeat the same thinking under several names.
         let (mut text, mut thinking) = (TextLength::default(), TextLength::default());
         let (mut kind, mut has_result): (&[u8], _) = (b"", false);
-        let images = self.images;
+        let (images, had_answer_text) = (self.images, self.has_answer_text);
+        let mut choice = [FieldOutput::default(); CHOICE_FIELDS.len()];
         while let Some(byte) = self.peek() {
             if byte != b'"' {
                 self.rest = &self.rest[1..];
@@ -354,12 +462,28 @@ impl<'a> OutputScan<'a> {
             has_result |= name == b"result"
                 && self.rest.starts_with(b"\"")
                 && !self.rest.starts_with(b"\"\"");
+            let (was_hidden, images) = (self.is_hidden, self.images);
+            self.is_hidden |=
+                is_thinking(name) || (part == Part::Message && !ANSWER_FIELDS.contains(&name));
             let counted = self.count_value(part.field(name), levels);
-            if name.starts_with(b"reasoning") || name.starts_with(b"thinking") {
+            self.is_hidden = was_hidden;
+            let field = CHOICE_FIELDS.iter().position(|known| *known == name);
+            if let (Part::Choice, Some(field)) = (part, field) {
+                choice[field] = FieldOutput { text: counted, images: self.images - images };
+            } else if is_thinking(name) {
                 thinking = counted.max(thinking);
             } else {
                 text.add(counted);
             }
+        }
+        if is_thinking(kind) || is_not_output_type(kind) {
+            self.has_answer_text = had_answer_text;
+        }
+        let has_output = |field: &FieldOutput| field.text.bytes > 0 || field.images > 0;
+        if let Some(first) = choice.iter().position(has_output) {
+            self.images = images + choice[first].images;
+            self.is_in_message |= CHOICE_FIELDS[first] == b"message";
+            text.add(choice[first].text);
         }
         if kind.ends_with(b"audio.delta") {
             self.has_sound |= text.bytes > 0;

@@ -11,6 +11,10 @@ use std::borrow::Cow;
 /// The most bytes that are kept of a message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
+/// The most bytes of a message that is a list or an object whose texts are read. A longer one is cut as
+/// it is written, because parsed values take many times its memory.
+const STRUCTURED_MESSAGE_MAX: usize = 64 * 1024;
+
 /// A longer answer is not an error.
 const ERROR_BYTES_MAX: usize = 1024 * 1024;
 
@@ -93,14 +97,14 @@ impl UpstreamFailure {
 /// The text of an error's message, in any of its forms.
 pub(crate) fn error_text(value: JsonValue<'_>) -> String {
     // Most messages are strings. Their escapes are read leniently.
-    value.text().map_or_else(
-        || {
-            serde_json::from_str(value.raw())
-                .map(|value| verdict::error_text(&value))
-                .unwrap_or_default()
-        },
-        Cow::into_owned,
-    )
+    if let Some(text) = value.text() {
+        return text.into_owned();
+    }
+    let json = value.raw();
+    if json.len() > STRUCTURED_MESSAGE_MAX {
+        return shorten_text(json);
+    }
+    serde_json::from_str(json).map(|value| verdict::error_text(&value)).unwrap_or_default()
 }
 
 /// The object, or the first one of a list. Google's OpenAI-compatible endpoint sends each error in a
@@ -147,7 +151,8 @@ pub(crate) fn is_void_error(error: JsonValue<'_>) -> bool {
 }
 
 /// Whether an object says that it is an error: with a field that has `error` in its name, with a
-/// code other than 0 and those of success, or with a type, object or status of a failure.
+/// code other than 0 and those of success, or with a type, object or status of a failure. Beside
+/// counts of usage, other codes and names than these can be statistics.
 fn reports_error(object: JsonValue<'_>) -> bool {
     let is_failure = |word: &str| {
         let word = word.to_ascii_lowercase();
@@ -160,11 +165,13 @@ fn reports_error(object: JsonValue<'_>) -> bool {
             Err(_) => !["", "null", "ok", "success"].contains(&&*text.to_ascii_lowercase()),
         }
     };
+    let has_counts = get_field(object, "usage").is_some_and(has_count);
     let mut fields = object.fields().into_iter().flatten();
     find_error(object).is_some()
         || find_base_resp(object).is_some()
         || fields.any(|(name, value)| match &*name {
             "error" => false,
+            "code" if has_counts => false,
             "code" => is_failed_code(value, 1),
             "status" | "statusCode" | "status_code" if value.text().is_none() => {
                 value.raw().trim().parse::<u64>().is_ok() && is_failed_code(value, 400)
@@ -174,8 +181,15 @@ fn reports_error(object: JsonValue<'_>) -> bool {
                 value.text().is_some_and(|word| is_failure(&word) && !is_api_event(word.as_bytes()))
             }
             "success" | "ok" => value.raw().trim() == "false",
+            _ if has_counts => false,
             name => is_failure(name) && !is_void_error(value) && !value.is_null(),
         })
+}
+
+/// Whether a usage object has a count above 0.
+fn has_count(usage: JsonValue<'_>) -> bool {
+    let mut fields = usage.fields().into_iter().flatten();
+    fields.any(|(_, value)| value.raw().parse::<u64>().is_ok_and(|count| count > 0))
 }
 
 fn read_message(object: JsonValue<'_>) -> Option<String> {

@@ -4,10 +4,11 @@
 //! chunks, completions and responses. A field of an unexpected type counts as absent, so that an
 //! upstream's oddity in one field does not lose the usage in another. [`RawUsage`] has the counts.
 
+use super::choice_progress::CHOICES_MAX;
 use super::raw_fields::{RawFields, read_object};
 use super::raw_usage::RawUsage;
+use crate::json::JsonValue;
 use baton_domain::protocol::UpstreamProtocol;
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// An object of an upstream's answer.
@@ -84,24 +85,28 @@ pub(super) struct NestedResponse {
     pub(super) web_searches: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct StopDelta {
-    #[serde(default, deserialize_with = "deserialize_or_none")]
     pub(super) stop_reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+impl StopDelta {
+    fn read(fields: &RawFields<'_>) -> Self {
+        Self { stop_reason: fields.text("stop_reason") }
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct FinishChoice {
-    #[serde(default, deserialize_with = "deserialize_or_none")]
     pub(super) index: Option<u64>,
-    #[serde(default, deserialize_with = "deserialize_or_none")]
-    finish_reason: Option<String>,
+    /// Whether the choice has ended. Some servers send an empty reason until then.
+    pub(super) has_finished: bool,
 }
 
 impl FinishChoice {
-    /// Whether the choice has ended. Some servers send an empty reason until then.
-    pub(super) fn has_finished(&self) -> bool {
-        self.finish_reason.as_ref().is_some_and(|reason| !reason.is_empty())
+    fn read(fields: &RawFields<'_>) -> Self {
+        let has_finished = fields.text("finish_reason").is_some_and(|reason| !reason.is_empty());
+        Self { index: fields.value("index"), has_finished }
     }
 }
 
@@ -113,19 +118,19 @@ impl UpstreamObject {
 
     fn read(mut fields: RawFields<'_>) -> Self {
         Self {
-            id: fields.value("id"),
-            kind: fields.value("type"),
-            model: fields.value("model"),
+            id: fields.text("id"),
+            kind: fields.text("type"),
+            model: fields.text("model"),
             usage: RawUsage::take(&mut fields),
             message: fields.object("message").map(NestedResponse::read),
             response: fields.object("response").map(NestedResponse::read),
             error: fields.object("error").map(NestedResponse::read),
-            delta: fields.value("delta"),
-            stop_reason: fields.value("stop_reason"),
+            delta: fields.object("delta").map(|delta| StopDelta::read(&delta)),
+            stop_reason: fields.text("stop_reason"),
             choices: read_choices(&fields),
             answer_fields: PresentAnswerFields::read(&fields),
-            status: fields.value("status"),
-            service_tier: fields.value("service_tier"),
+            status: fields.text("status"),
+            service_tier: fields.text("service_tier"),
             web_searches: web_searches(&fields),
             has_content: fields.raw("content").is_some_and(|raw| {
                 raw != "null" && raw.bytes().any(|byte| !b"[] \t\r\n".contains(&byte))
@@ -137,27 +142,27 @@ impl UpstreamObject {
     /// error in a list (2026-11).
     pub(super) fn parse_error(json: &[u8]) -> Option<Self> {
         Self::parse(json).or_else(|| {
-            let items: Vec<&RawValue> = serde_json::from_slice(json).ok()?;
-            Self::parse(items.first()?.get().as_bytes())
+            let list: &RawValue = serde_json::from_slice(json).ok()?;
+            let first = JsonValue::from_checked(list.get().as_bytes()).items()?.next()?;
+            Self::parse(first.raw().as_bytes())
         })
     }
 }
 
-/// The elements of `choices` that are objects.
+/// The elements of `choices` that are objects, as many as are followed.
 fn read_choices(fields: &RawFields<'_>) -> Option<Vec<FinishChoice>> {
-    let choices: Vec<&RawValue> = fields.value("choices")?;
-    let choices = choices.into_iter().filter_map(|raw| serde_json::from_str(raw.get()).ok());
-    Some(choices.collect())
+    let choices = fields.items("choices")?.take(CHOICES_MAX).filter_map(RawFields::from_item);
+    Some(choices.map(|choice| FinishChoice::read(&choice)).collect())
 }
 
 impl NestedResponse {
     fn read(mut fields: RawFields<'_>) -> Self {
         Self {
-            id: fields.value("id"),
-            model: fields.value("model"),
+            id: fields.text("id"),
+            model: fields.text("model"),
             usage: RawUsage::take(&mut fields),
-            status: fields.value("status"),
-            service_tier: fields.value("service_tier"),
+            status: fields.text("status"),
+            service_tier: fields.text("service_tier"),
             web_searches: web_searches(&fields),
         }
     }
@@ -167,22 +172,12 @@ impl NestedResponse {
 /// opening a page and finding text in it have none (developers.openai.com, "Web search", actions of
 /// `web_search_call`, read 2026-11). An item without an action is a search.
 fn web_searches(fields: &RawFields<'_>) -> Option<u64> {
-    let raw = fields.raw("output").filter(|raw| raw.contains("web_search_call"))?;
-    let items: Vec<RawFields<'_>> = serde_json::from_str(raw).ok()?;
+    fields.raw("output").filter(|raw| raw.contains("web_search_call"))?;
     let is_search = |item: &RawFields<'_>| {
-        let action = item.object("action").and_then(|action| action.value::<String>("type"));
-        item.value::<String>("type").as_deref() == Some("web_search_call")
+        let action = item.object("action").and_then(|action| action.text("type"));
+        item.text("type").as_deref() == Some("web_search_call")
             && action.is_none_or(|action| action == "search")
     };
-    u64::try_from(items.iter().filter(|item| is_search(item)).count()).ok()
-}
-
-/// A value of the expected type, or `None`.
-fn deserialize_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    let raw = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
+    let items = fields.items("output")?.filter_map(RawFields::from_item);
+    u64::try_from(items.filter(is_search).count()).ok()
 }

@@ -109,7 +109,7 @@ fn too_long_event_is_dropped_and_reported() {
         for _ in 0..9 {
             decoder.push(&piece, &mut on);
         }
-        assert!(decoder.buffer.len() < 100);
+        assert!(decoder.buffer.len() <= LINE_START_BYTES);
         decoder.push(b"\r\ndata: 1\r", &mut on);
         decoder.push(b"\n\r", &mut on);
         decoder.push(b"\ndata: after\n\n", &mut on);
@@ -163,6 +163,29 @@ fn dropped_event_keeps_its_type() {
             decoder.drop_event();
             decoder.push(b"more\n\n", &mut on);
             assert_eq!(names, [name.as_bytes()], "{stream}");
+        }
+    }
+}
+
+#[test]
+fn dropped_event_has_its_type_wherever_it_is_cut() {
+    for stream in [
+        "data: {\"type\":\"a.b\",\"x\":\"more\"}\n\n",
+        "event: a.b\ndata: {\"x\":\"more\"}\n\n",
+        "id: 1\nevent: message\ndata:{\"type\": \"a.b\"}\n\n",
+        ": comment\r\nevent:a.b\r\ndata: x\r\n\r\n",
+    ] {
+        for index in 1..stream.len() - 2 {
+            let (left, right) = stream.as_bytes().split_at(index);
+            for size in [1, right.len()] {
+                let mut decoder = SseDecoder::new();
+                let mut names = Vec::new();
+                let mut on = |event: SseEvent<'_>| names.push(event.name.to_vec());
+                decoder.push(left, &mut on);
+                decoder.drop_event();
+                right.chunks(size).for_each(|piece| decoder.push(piece, &mut on));
+                assert_eq!(names, [b"a.b"], "{stream:?} cut at {index}");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! 3.54.0, `types/chat`, read 2026-11-23). DeepSeek calls thinking `reasoning_content`; newer
 //! `vLLM` and OpenRouter call it `reasoning`.
 
+mod call_list;
 mod part_sequence;
 pub(super) mod read_request;
 pub(super) mod read_response;

@@ -9,12 +9,13 @@
 //! sees it.
 
 use super::json_reader::{ObjectReader, parse_document, to_items, to_text};
+use super::reasoning_details::ReasoningDetails;
 use crate::json::JsonValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use memchr::memmem;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -49,21 +50,21 @@ pub(crate) const FOREIGN_CALL: &str =
 
 /// The state of a part of an answer, as it is written for the client.
 #[derive(Debug, Default, Serialize)]
-struct SealedState {
+struct SealedState<'a> {
     /// The model that made it, by its name at the upstream.
-    model: String,
+    model: &'a str,
     /// The field in which the upstream sent the text of the thinking.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<ReasoningField>,
     /// OpenRouter's `reasoning_details`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    details: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Box<RawValue>>,
     /// The id of a call, and its `extra_content`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    call: Option<(String, Value)>,
+    call: Option<(&'a str, &'a RawValue)>,
     /// A reasoning item of a Responses upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<ReasoningItem>,
+    item: Option<&'a ReasoningItem>,
 }
 
 /// What identifies a reasoning item of the Responses API (developers.openai.com, "Reasoning models",
@@ -76,9 +77,8 @@ pub(super) struct ReasoningItem {
 
 impl ReasoningItem {
     /// The signature that carries the item of `model`.
-    pub(super) fn seal(self, model: &str) -> String {
-        let state = SealedState { model: model.to_owned(), ..SealedState::default() };
-        SealedState { item: Some(self), ..state }.seal()
+    pub(super) fn seal(&self, model: &str) -> String {
+        SealedState { model, item: Some(self), ..SealedState::default() }.seal()
     }
 
     /// The item in a signature, if `model` made it.
@@ -113,7 +113,7 @@ pub(super) fn is_baton_state(signature: &str) -> bool {
     signature.starts_with(STATE_PREFIX)
 }
 
-impl SealedState {
+impl SealedState<'_> {
     /// The state in the form for clients.
     fn seal(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
@@ -166,7 +166,7 @@ impl ReadState {
 pub(super) struct PendingState {
     model: String,
     field: Option<ReasoningField>,
-    details: Vec<Value>,
+    details: ReasoningDetails,
 }
 
 impl PendingState {
@@ -180,74 +180,41 @@ impl PendingState {
     }
 
     /// Adds entries of `reasoning_details`. A stream sends the text of one entry in pieces.
-    pub(super) fn add_details(&mut self, json: &str) {
-        let added: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-        for detail in added {
-            match self.details.last_mut() {
-                Some(last) if continues(last, &detail) => append_detail(last, detail),
-                _ => self.details.push(detail),
-            }
-        }
+    pub(super) fn add_details(&mut self, list: JsonValue<'_>) {
+        list.items().into_iter().flatten().for_each(|entry| self.details.add_entry(entry));
     }
 
-    /// The text in an entry of `reasoning_details`, for upstreams that send it nowhere else.
-    pub(super) fn detail_text(json: &str) -> String {
-        let added: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-        let text = |detail: &Value| {
-            let text = detail["text"].as_str().or(detail["summary"].as_str());
-            text.map(str::to_owned)
+    /// The text in entries of `reasoning_details`, for upstreams that send it nowhere else.
+    pub(super) fn detail_text(list: JsonValue<'_>) -> String {
+        let text = |entry: JsonValue<'_>| {
+            entry.field_text("text").or_else(|| entry.field_text("summary")).map(Cow::into_owned)
         };
-        added.iter().filter_map(text).collect()
+        list.items().into_iter().flatten().filter_map(text).collect()
     }
 
     pub(super) fn has_details(&self) -> bool {
-        !self.details.is_empty()
+        self.details.held_bytes() > 0
+    }
+
+    /// The bytes of memory that entries of `reasoning_details` take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.details.held_bytes()
     }
 
     /// The signature of a thinking part that ends now.
     pub(super) fn thinking_signature(&mut self) -> Option<String> {
-        let details = std::mem::take(&mut self.details);
-        if self.field.is_none() && details.is_empty() {
+        let details = std::mem::take(&mut self.details).into_list();
+        if self.field.is_none() && details.is_none() {
             return None;
         }
-        let model = self.model.clone();
-        Some(SealedState { model, field: self.field, details, call: None, item: None }.seal())
+        let state = SealedState { model: &self.model, details, ..SealedState::default() };
+        Some(SealedState { field: self.field, ..state }.seal())
     }
 
     /// The signature that carries the `extra_content` of a call.
     pub(super) fn call_signature(&self, id: &str, extra: &str) -> Option<String> {
-        let extra: Value = serde_json::from_str(extra).ok()?;
-        let call = Some((id.to_owned(), extra));
-        let model = self.model.clone();
-        Some(SealedState { model, call, ..SealedState::default() }.seal())
-    }
-}
-
-/// Whether an entry goes on with the text of the last one.
-fn continues(last: &Value, next: &Value) -> bool {
-    let is_text = |detail: &Value| detail["text"].is_string() || detail["summary"].is_string();
-    let is_signed = last["signature"].is_string();
-    is_text(last)
-        && !is_signed
-        && (is_text(next) || next["signature"].is_string())
-        && last["type"] == next["type"]
-        && last["index"] == next["index"]
-}
-
-fn append_detail(last: &mut Value, next: Value) {
-    let (Value::Object(last), Value::Object(next)) = (last, next) else { return };
-    for (name, value) in next {
-        match (last.get_mut(&name), value) {
-            (Some(Value::String(text)), Value::String(more))
-                if matches!(name.as_str(), "text" | "summary") =>
-            {
-                text.push_str(&more);
-            }
-            (_, Value::Null) => {}
-            (_, value) => {
-                last.insert(name, value);
-            }
-        }
+        let call = Some((id, serde_json::from_str(extra).ok()?));
+        Some(SealedState { model: &self.model, call, ..SealedState::default() }.seal())
     }
 }
 
@@ -359,6 +326,7 @@ fn gemini_generation(model: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn returned(model: &str, thinking: &[(&str, Option<&str>)]) -> ReturnedState {
         ReturnedState::new(model, false, thinking.iter().copied())
@@ -460,16 +428,24 @@ mod tests {
     #[test]
     fn pieces_of_details_are_joined() {
         let mut pending = PendingState::new("m");
-        pending.add_details(r#"[{"type":"reasoning.text","text":"a","index":0}]"#);
-        pending.add_details(r#"[{"type":"reasoning.text","text":"b","index":0,"format":"f"}]"#);
-        pending.add_details(r#"[{"type":"reasoning.text","signature":"s","index":0}]"#);
-        pending.add_details(r#"[{"type":"reasoning.encrypted","data":"x","index":0}]"#);
+        for list in [
+            r#"[{"type":"reasoning.text","text":"a\ud83d","index":0}]"#,
+            r#"[{"type":"reasoning.text","text":"\ude00b","index":0,"format":"f"}]"#,
+            r#"[{"type":"reasoning.text","signature":"s","index":0,"text":null}]"#,
+            r#"[{"type":"reasoning.encrypted","data":"x","index":0}]"#,
+            r#"[{"a":0},7]"#,
+        ] {
+            pending.add_details(parse_document(list.as_bytes()).unwrap().root());
+        }
         let signature = pending.thinking_signature().unwrap();
         let details = returned("m", &[("ab", Some(&signature))]).details.unwrap();
         let details: Value = serde_json::from_str(&details).unwrap();
         let expected = serde_json::json!([
-            {"type": "reasoning.text", "text": "ab", "index": 0, "format": "f", "signature": "s"},
+            {"type": "reasoning.text", "text": "a\u{1f600}b", "index": 0, "format": "f",
+                "signature": "s"},
             {"type": "reasoning.encrypted", "data": "x", "index": 0},
+            {"a": 0},
+            7,
         ]);
         assert_eq!(details, expected);
     }

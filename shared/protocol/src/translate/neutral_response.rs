@@ -3,7 +3,7 @@
 //! A reader produces the same steps for a whole body as for a stream, so both mean the same.
 
 use super::neutral_request::ToolCall;
-use crate::meter::{ReportedUsage, has_model_output};
+use crate::meter::{ReportedUsage, has_answer};
 
 /// One step of an upstream's answer. Parts do not overlap: each is closed before the next opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,10 +218,10 @@ impl NeutralResponse {
 }
 
 /// Whether a model's output has been translated. What has no form in another protocol is left out, but
-/// an answer must not be empty because of that.
+/// an answer must not be empty because of that. Thinking is not an answer: some clients do not get it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum OutputProgress {
-    /// No output has come.
+    /// No output has come, or only thinking.
     #[default]
     Nothing,
     /// Output has come, and none of it could be translated.
@@ -233,17 +233,12 @@ pub(super) enum OutputProgress {
 impl OutputProgress {
     /// Notes a step of the answer.
     pub(super) fn note_step(&mut self, step: &ResponseStep<'_>) {
-        // A paused turn can have calls of the upstream's own tools only, and hidden thinking can use up
-        // all tokens.
         let is_translated = match step {
-            ResponseStep::Open(_) => true,
-            ResponseStep::Stop(reason) => matches!(
-                reason,
-                StopReason::Refusal
-                    | StopReason::Pause
-                    | StopReason::MaxTokens
-                    | StopReason::Window
-            ),
+            ResponseStep::Open(part_start) => *part_start != PartStart::Thinking,
+            // A paused turn can have calls of the upstream's own tools only.
+            ResponseStep::Stop(reason) => {
+                matches!(reason, StopReason::Refusal | StopReason::Pause)
+            }
             _ => false,
         };
         if is_translated {
@@ -253,7 +248,7 @@ impl OutputProgress {
 
     /// Notes an event or a whole answer whose steps were noted before.
     pub(super) fn note_data(&mut self, data: &[u8]) {
-        if *self == Self::Nothing && has_model_output(data) {
+        if *self == Self::Nothing && has_answer(data) {
             *self = Self::Untranslated;
         }
     }

@@ -2,6 +2,7 @@
 
 use super::error::NeutralError;
 use super::neutral_response::{OutputProgress, PartStart, ReadProgress, ResponseStep};
+use super::step_queue::{QueueEntry, StepQueue};
 use super::{ResponseContext, UpstreamProtocol, chat, messages, responses};
 use crate::json::{is_json, to_strict_json};
 use crate::sse::{EventKind, SseDecoder, SseEvent};
@@ -30,6 +31,9 @@ struct TranslatorState {
     context: ResponseContext,
     reader: StreamReader,
     writer: StreamWriter,
+    /// The steps behind the writer's pending events, or behind enough bytes for the client.
+    queue: StepQueue,
+    /// Whether the end of the answer, or an error, was read.
     is_over: bool,
     /// Whether an error ended the client's stream: one of the upstream, or an event that cannot be
     /// translated.
@@ -192,6 +196,7 @@ impl StreamTranslator {
             context,
             reader,
             writer,
+            queue: StepQueue::default(),
             is_over: false,
             has_failed: false,
             has_started: false,
@@ -220,8 +225,8 @@ impl StreamTranslator {
         let mut rest = chunk;
         while !rest.is_empty() && out.len() < end {
             rest = decoder.push_until(rest, |event| {
-                translator.translate_event(&event, out);
-                let stops = out.len() >= end || translator.writer.has_pending();
+                translator.translate_event(&event, end, out);
+                let stops = out.len() >= end || translator.has_pending();
                 if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             translator.write_pending_within(end, out);
@@ -231,15 +236,16 @@ impl StreamTranslator {
 
     /// Whether events for the client can be written without more bytes of the upstream.
     pub fn has_pending(&self) -> bool {
-        self.translator.writer.has_pending()
+        self.translator.has_pending()
     }
 
     /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
-    /// arguments of calls, and what the translation needs of the request.
+    /// calls, the state of the model, and what the translation needs of the request.
     pub fn held_bytes(&self) -> usize {
         self.decoder.held_bytes()
             + self.translator.context.held_bytes()
-            + self.translator.retained.bytes.max(self.translator.reader.held_bytes())
+            + self.translator.kept_bytes()
+            + self.translator.queue.held_bytes()
     }
 
     /// Whether the client has received the end of its answer, either a normal one or an error.
@@ -261,10 +267,10 @@ impl StreamTranslator {
             let data = event.data.trim_ascii();
             let is_whole = is_json(&to_strict_json(data));
             if is_whole || data == b"[DONE]" {
-                self.translator.translate_event(&event, out);
+                self.translator.translate_event(&event, usize::MAX, out);
             }
         });
-        self.translator.finish_unterminated(out);
+        self.translator.finish_unterminated();
         self.translator.write_all_pending(out);
         self.translator.is_over
     }
@@ -296,7 +302,8 @@ impl StreamTranslator {
 }
 
 impl TranslatorState {
-    fn translate_event(&mut self, event: &SseEvent<'_>, out: &mut Vec<u8>) {
+    /// Translates an event. From `end` bytes in `out` on, its steps wait.
+    fn translate_event(&mut self, event: &SseEvent<'_>, end: usize, out: &mut Vec<u8>) {
         if self.is_over {
             return;
         }
@@ -309,11 +316,11 @@ impl TranslatorState {
             _ => {
                 let message =
                     "The upstream sent an event that is too long. Send the request again.";
-                return self.finish_with_error(&NeutralError::new("api_error", message), out);
+                return self.finish_with_error(NeutralError::new("api_error", message));
             }
         };
         let event = &SseEvent { data: &data, ..*event };
-        let Self { context, reader, writer, has_started, output, retained, .. } = self;
+        let Self { context, reader, writer, queue, has_started, output, retained, .. } = self;
         let mut write_field = |step: ResponseStep<'_>| {
             output.note_step(&step);
             retained.add_step(&step);
@@ -324,7 +331,11 @@ impl TranslatorState {
             *has_started |= matches!(step, ResponseStep::Start { .. });
             // Only a ping can come before the start.
             if *has_started || step == ResponseStep::Ping {
-                writer.write_step(context, &step, out);
+                if queue.is_empty() && !writer.has_pending() && out.len() < end {
+                    writer.write_step(context, &step, out);
+                } else {
+                    queue.push(step);
+                }
             }
         };
         let progress = match reader {
@@ -336,60 +347,86 @@ impl TranslatorState {
         if !matches!(event.kind(), EventKind::MessageStart | EventKind::MessageDelta) {
             self.output.note_data(event.data);
         }
-        if self.retained.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
+        if self.kept_bytes() > KEPT_BYTES_MAX {
             let message =
                 "The answer is too long to be translated into this API. Ask for a shorter answer.";
-            return self.finish_with_error(&NeutralError::new("api_error", message), out);
+            return self.finish_with_error(NeutralError::new("api_error", message));
         }
         match progress {
             ReadProgress::Open => {}
-            ReadProgress::Done => self.finish_answer(out),
+            ReadProgress::Done => self.finish_answer(),
             ReadProgress::Failed(data) => {
-                self.finish_with_error(&NeutralError::from_body(None, &data), out);
+                self.finish_with_error(NeutralError::from_body(None, &data));
             }
         }
+    }
+
+    /// The bytes that the reader and the writer keep.
+    fn kept_bytes(&self) -> usize {
+        self.retained.bytes + self.reader.held_bytes()
+    }
+
+    fn has_pending(&self) -> bool {
+        self.writer.has_pending() || !self.queue.is_empty()
     }
 
     fn write_all_pending(&mut self, out: &mut Vec<u8>) {
         self.write_pending_within(usize::MAX, out);
     }
 
-    /// Writes pending events until `out` has `end` bytes.
+    /// Writes pending events and steps until `out` has `end` bytes.
     fn write_pending_within(&mut self, end: usize, out: &mut Vec<u8>) {
-        while self.writer.has_pending() && out.len() < end {
-            self.writer.write_pending(&self.context, out);
-        }
-    }
-
-    fn finish_unterminated(&mut self, out: &mut Vec<u8>) {
-        if let (false, StreamReader::Chat(reader)) = (self.is_over, &mut self.reader) {
-            let finished = reader.finish_unterminated(&mut |step| {
-                self.output.note_step(&step);
-                self.writer.write_step(&self.context, &step, out);
-            });
-            if finished {
-                self.finish_answer(out);
+        while out.len() < end {
+            if self.writer.has_pending() {
+                self.writer.write_pending(&self.context, out);
+            } else if let Some(entry) = self.queue.pop() {
+                self.write_entry(&entry, out);
+            } else {
+                return;
             }
         }
     }
 
-    fn finish_answer(&mut self, out: &mut Vec<u8>) {
+    fn write_entry(&mut self, entry: &QueueEntry, out: &mut Vec<u8>) {
+        let step = match entry {
+            QueueEntry::Delta(text) => &ResponseStep::Delta(text),
+            QueueEntry::Signature(text) => &ResponseStep::Signature(text),
+            QueueEntry::Step(step) => step,
+            QueueEntry::End => return self.writer.write_end(&self.context, out),
+            QueueEntry::Failure(error) => return self.write_failure(error, out),
+        };
+        self.writer.write_step(&self.context, step, out);
+    }
+
+    fn finish_unterminated(&mut self) {
+        if let (false, StreamReader::Chat(reader)) = (self.is_over, &mut self.reader) {
+            let finished = reader.finish_unterminated(&mut |step| {
+                self.output.note_step(&step);
+                self.queue.push(step);
+            });
+            if finished {
+                self.finish_answer();
+            }
+        }
+    }
+
+    fn finish_answer(&mut self) {
         let message = if !self.has_started {
             "The upstream ended the stream without an answer. Send the request again."
         } else if self.output == OutputProgress::Untranslated {
             "The upstream's answer has output only in a form that this API does not have. Ask for \
              text, or use another model."
         } else {
-            self.writer.write_end(&self.context, out);
             self.is_over = true;
+            self.queue.push(QueueEntry::End);
             return;
         };
-        self.finish_with_error(&NeutralError::new("api_error", message), out);
+        self.finish_with_error(NeutralError::new("api_error", message));
     }
 
-    fn finish_with_error(&mut self, error: &NeutralError, out: &mut Vec<u8>) {
-        self.has_failed = true;
-        self.write_failure(error, out);
+    fn finish_with_error(&mut self, error: NeutralError) {
+        (self.has_failed, self.is_over) = (true, true);
+        self.queue.push(QueueEntry::Failure(error));
     }
 
     fn write_failure(&mut self, error: &NeutralError, out: &mut Vec<u8>) {
@@ -404,150 +441,4 @@ impl TranslatorState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::translate::{ClientProtocol, ProtocolPair, TranslationOptions};
-
-    fn stream(client: ClientProtocol, upstream: UpstreamProtocol, body: &[u8]) -> StreamTranslator {
-        let translation = ProtocolPair::between(client, upstream).unwrap();
-        translation
-            .translate_request(body, &TranslationOptions::new("m", "req_1"))
-            .unwrap()
-            .context
-            .stream_translator()
-    }
-
-    /// The text that a client receives for `events`, and how many bytes of the upstream were read
-    /// for it.
-    fn translate_until_end(
-        mut stream: StreamTranslator,
-        events: impl Iterator<Item = String>,
-    ) -> (String, usize) {
-        let (mut last, mut read) = (Vec::new(), 0);
-        for event in events {
-            last.clear();
-            read += event.len();
-            stream.push(event.as_bytes(), &mut last);
-            if stream.is_over() {
-                break;
-            }
-        }
-        assert!(stream.is_over(), "after {read} bytes");
-        (String::from_utf8(last).unwrap(), read)
-    }
-
-    fn event(data: &str) -> String {
-        format!("data: {data}\n\n")
-    }
-
-    #[test]
-    fn kept_bytes_are_bounded_and_end_the_stream_with_an_error() {
-        const RESPONSES: &[u8] = br#"{"model":"m","input":"hi"}"#;
-        const MESSAGES: &[u8] =
-            br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
-        let long = "x".repeat(50_000);
-        let start = event(r#"{"type":"message_start","message":{"id":"msg_1","usage":{}}}"#);
-        let open = |kind: &str| {
-            event(&format!(r#"{{"type":"content_block_start","index":0,"content_block":{kind}}}"#))
-        };
-        let delta = event(&format!(
-            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{long}"}}}}"#
-        ));
-        let text = [start.clone(), open(r#"{"type":"text","text":""}"#)].into_iter();
-        let endless = text.chain(std::iter::repeat_n(delta, 200));
-        let (said, read) = translate_until_end(
-            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
-            endless,
-        );
-        assert!(said.contains("response.failed"), "{}", &said[..200]);
-        assert!(read < 5_000_000, "{read}");
-
-        let close = event(r#"{"type":"content_block_stop","index":0}"#);
-        let part = [open(r#"{"type":"text","text":""}"#), close].concat();
-        let parts = std::iter::once(start).chain(std::iter::repeat_n(part, 100_000));
-        let (said, _) = translate_until_end(
-            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
-            parts,
-        );
-        assert!(said.contains("response.failed"));
-
-        let call = |index: usize| {
-            event(&format!(
-                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"call_{index}","function":{{"name":"f","arguments":"{{ {long}"}}}}]}}}}]}}"#
-            ))
-        };
-        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
-            let body = if matches!(client, ClientProtocol::AnthropicMessages) {
-                MESSAGES
-            } else {
-                RESPONSES
-            };
-            let one = std::iter::repeat_n(call(0), 200);
-            let (_, read) = translate_until_end(stream(client, UpstreamProtocol::Chat, body), one);
-            assert!(read < 6_000_000, "one call: {read}");
-            let (_, read) = translate_until_end(
-                stream(client, UpstreamProtocol::Chat, body),
-                (0..200).map(call),
-            );
-            assert!(read < 6_000_000, "many calls: {read}");
-        }
-    }
-
-    #[test]
-    fn events_that_repeat_the_answer_are_written_one_at_a_time() {
-        let long = "x".repeat(400_000);
-        let upstream = [
-            event(r#"{"type":"message_start","message":{"id":"msg_1","usage":{}}}"#),
-            event(
-                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
-            ),
-            event(&format!(
-                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{long}"}}}}"#
-            )),
-            event(r#"{"type":"content_block_stop","index":0}"#),
-            event(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{}}"#),
-            event(r#"{"type":"message_stop"}"#),
-        ]
-        .concat();
-        let begin = || {
-            let request = br#"{"model":"m","input":"hi"}"#;
-            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, request)
-        };
-        let (mut at_once, mut expected) = (begin(), Vec::new());
-        at_once.push(upstream.as_bytes(), &mut expected);
-        assert!(at_once.is_over());
-
-        let (mut in_steps, mut out, mut steps) = (begin(), Vec::new(), 0);
-        let mut rest = upstream.as_bytes();
-        while !rest.is_empty() || in_steps.has_pending() {
-            assert!(!in_steps.is_over());
-            let mut step = Vec::new();
-            rest = in_steps.push_step(rest, &mut step);
-            assert!(step.len() < STEP_BYTES + long.len() + 1000, "{}", step.len());
-            out.append(&mut step);
-            steps += 1;
-        }
-        assert!(in_steps.is_over());
-        assert_eq!(steps, 5, "a delta and four events that repeat its text");
-        let without_time =
-            |events: Vec<u8>| String::from_utf8(events).unwrap().replace(char::is_numeric, "");
-        assert_eq!(without_time(out), without_time(expected));
-    }
-
-    #[test]
-    fn forwarded_text_is_unbounded() {
-        let chunk = |text: &str| {
-            event(&format!(
-                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#
-            ))
-        };
-        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
-        let mut stream = stream(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, body);
-        let mut out = Vec::new();
-        for _ in 0..200 {
-            out.clear();
-            stream.push(chunk(&"x".repeat(50_000)).as_bytes(), &mut out);
-        }
-        assert!(!stream.is_over());
-    }
-}
+mod tests;

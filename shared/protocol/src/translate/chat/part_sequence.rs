@@ -134,6 +134,12 @@ struct CallState {
     extra: String,
 }
 
+impl CallState {
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.id.len() + self.extra.len()
+    }
+}
+
 /// The parts of one answer.
 #[derive(Debug, Default)]
 pub(super) struct PartSequence {
@@ -147,6 +153,8 @@ pub(super) struct PartSequence {
     pub(super) state: PendingState,
     /// The states of calls. They are sealed when they are written, because a stream can repeat them.
     call_states: BTreeMap<usize, CallState>,
+    /// The bytes of waiting parts and of the states of calls.
+    held_bytes: usize,
 }
 
 impl OpenPart {
@@ -163,8 +171,16 @@ impl PartSequence {
 
     /// Adds the upstream's state of a call. A later state replaces an earlier one.
     pub(super) fn add_call_state(&mut self, call: usize, id: &str, extra: &str) {
-        let new = || CallState { id: id.to_owned(), extra: String::new() };
-        extra.clone_into(&mut self.call_states.entry(call).or_insert_with(new).extra);
+        let state = CallState { id: id.to_owned(), extra: extra.to_owned() };
+        self.held_bytes += state.held_bytes();
+        if let Some(earlier) = self.call_states.insert(call, state) {
+            self.held_bytes -= earlier.held_bytes();
+        }
+    }
+
+    /// The bytes of memory that waiting parts and the states of the model take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes + self.state.held_bytes()
     }
 
     /// Adds a delta of the part `key`, which begins with `part_start` if it is new. Nothing can be added
@@ -183,9 +199,11 @@ impl PartSequence {
         if matches!(key, PartKey::Call(call) if self.is_closed_call(call)) {
             return;
         }
+        self.held_bytes += delta.len();
         if let Some(part) = self.waiting_part(key) {
             part.push_text(delta);
         } else {
+            self.held_bytes += size_of::<WaitingPart>();
             let mut part = WaitingPart {
                 key,
                 part_start: part_start(),
@@ -233,25 +251,6 @@ impl PartSequence {
         waiting.is_none_or(|part| part.arguments.is_whole_object())
     }
 
-    /// Whether any part has come.
-    pub(super) fn has_parts(&self) -> bool {
-        self.open_part.is_some() || !self.waiting_parts.is_empty()
-    }
-
-    /// The bytes of `text` that would be held if it came next: all, if a call is open that is
-    /// perhaps not whole.
-    pub(super) fn bytes_to_hold(&self, text: &str) -> usize {
-        let is_call = self
-            .open_part
-            .as_ref()
-            .is_some_and(|open_part| matches!(open_part.key, PartKey::Call(_)));
-        if is_call || !self.waiting_parts.is_empty() {
-            text.len() + size_of::<WaitingPart>()
-        } else {
-            0
-        }
-    }
-
     /// Closes all parts in order.
     pub(super) fn finish(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         self.open_next_parts(true, emit_step);
@@ -284,21 +283,32 @@ impl PartSequence {
             && (is_required || self.open_part.as_ref().is_none_or(OpenPart::is_whole))
         {
             self.close_open_part(emit_step);
-            if let Some(WaitingPart { key, part_start, buffered_text, .. }) =
-                self.waiting_parts.pop_front()
-            {
-                self.opened_parts += 1;
-                if let PartKey::Call(call) = key
-                    && let Some(state) = self.call_states.remove(&call)
-                    && let Some(signature) = self.state.call_signature(&state.id, &state.extra)
-                {
-                    emit_state(&signature, emit_step);
-                }
-                emit_step(ResponseStep::Open(part_start));
-                self.open_part = Some(OpenPart { key, arguments: ObjectExtent::default() });
-                self.append_delta(&buffered_text, emit_step);
+            if let Some(part) = self.waiting_parts.pop_front() {
+                self.open_waiting_part(part, emit_step);
             }
         }
+    }
+
+    fn open_waiting_part(
+        &mut self,
+        part: WaitingPart,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        let WaitingPart { key, part_start, buffered_text, .. } = part;
+        self.opened_parts += 1;
+        self.held_bytes -= size_of::<WaitingPart>() + buffered_text.len();
+        if let PartKey::Call(call) = key
+            && let Some(state) = self.call_states.remove(&call)
+        {
+            self.held_bytes -= state.held_bytes();
+            let signature = self.state.call_signature(&state.id, &state.extra);
+            if let Some(signature) = signature {
+                emit_state(&signature, emit_step);
+            }
+        }
+        emit_step(ResponseStep::Open(part_start));
+        self.open_part = Some(OpenPart { key, arguments: ObjectExtent::default() });
+        self.append_delta(&buffered_text, emit_step);
     }
 
     /// Closes the open part. A call without arguments gets an empty object.

@@ -2,10 +2,12 @@
 //!
 //! Some servers send the output in another field than OpenAI: gateways that make a stream of a whole
 //! answer send `message` in a chunk, `MiniMax` repeats all of it in its last chunk, and servers of text
-//! completions send `text` (API references and reports of clients, 2026-11). The first of these
-//! fields that has output counts, because the others can repeat it. A `message` in a later chunk can
-//! repeat the earlier ones, too. Of texts that begin with all that came before, only the rest is new.
+//! completions send `text` (API references and reports of clients, 2026-11). Of thinking, of text and
+//! of calls, the first of these fields that has any counts, because the others can repeat it. A
+//! `message` in a later chunk can repeat the earlier ones, too. Of texts that begin with all that came
+//! before, only the rest is new.
 
+use super::call_list::{CallLabel, CallList};
 use super::part_sequence::{PartKey, PartSequence};
 use crate::json::JsonValue;
 use crate::meter::{UpstreamFailure, UsageTally, is_void_error};
@@ -22,15 +24,17 @@ use std::collections::BTreeMap;
 /// The highest number of tool calls in one answer. Each fragment is compared with all of them.
 const CALLS_MAX: usize = 256;
 
+/// The most bytes that are kept of a finish reason, and the longest stop sequence that is kept.
+const REASON_BYTES_MAX: usize = 200;
+const STOP_BYTES_MAX: usize = 64 * 1024;
+
 /// Reads one answer. A whole message has the fields of a delta, so it is read as one.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::translate) struct ChatReader {
     tally: UsageTally,
     sequence: PartSequence,
-    calls: Vec<PendingToolCall>,
-    /// The bytes of calls that were received, and of text that waits for a call.
-    held_bytes: usize,
+    calls: CallList,
     id: String,
     /// Whether the answer is not streamed. Each element of its list is then a call.
     is_whole: bool,
@@ -38,11 +42,11 @@ pub(in crate::translate) struct ChatReader {
     is_refused: bool,
     /// The index of the choice that is read, once one has come.
     choice_index: Option<u64>,
-    /// The field that the output comes in, once any has come.
-    output_field: Option<OutputField>,
-    /// Whether the `message` of a chunk is read.
-    is_in_message: bool,
-    /// The text of each block so far, if the output comes in `message`.
+    /// The field that thinking, text and calls come in, once any has come.
+    output_fields: [Option<OutputField>; 3],
+    /// The field that is read.
+    field: OutputField,
+    /// The text of each block so far, if it comes in `message`.
     message_texts: BTreeMap<Block, String>,
     /// Whether the one call comes in the field `function_call`, which OpenAI has replaced by
     /// `tool_calls` (API reference, 2026-11).
@@ -56,11 +60,30 @@ pub(in crate::translate) struct ChatReader {
 }
 
 /// A field of a choice that can hold the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum OutputField {
+    #[default]
     Delta,
     Message,
     Text,
+}
+
+/// What comes in one of these fields. Each has its place in `output_fields`.
+#[derive(Debug, Clone, Copy)]
+enum OutputKind {
+    Thinking,
+    Text,
+    Calls,
+}
+
+impl From<PartKey> for OutputKind {
+    fn from(key: PartKey) -> Self {
+        match key {
+            PartKey::Thinking => Self::Thinking,
+            PartKey::Text | PartKey::Refusal => Self::Text,
+            PartKey::Call(_) => Self::Calls,
+        }
+    }
 }
 
 /// A block of text, as for [`SurrogateJoiner`]. Each call is one more block.
@@ -68,30 +91,6 @@ type Block = (u64, u64);
 const THINKING_BLOCK: Block = (0, 0);
 const TEXT_BLOCK: Block = (0, 1);
 const REFUSAL_BLOCK: Block = (0, 2);
-
-/// The bytes that a call counts for, however short it is.
-const CALL_BYTES: usize = 256;
-
-/// A call that has begun to arrive. It cannot open before its name has arrived.
-#[derive(Debug, Default)]
-struct PendingToolCall {
-    index: Option<u64>,
-    /// The id as the upstream sent it.
-    id: String,
-    /// The id in the translation, which no other call of the answer has.
-    unique_id: String,
-    /// The name so far. Some servers send it in pieces, so it can grow until the arguments begin.
-    name: String,
-    buffered_text: String,
-    /// Whether the call is in the sequence of parts.
-    is_open: bool,
-}
-
-impl PendingToolCall {
-    fn part_start(&self) -> PartStart {
-        PartStart::Call { id: self.unique_id.clone(), name: self.name.clone() }
-    }
-}
 
 impl ChatReader {
     /// A reader of an answer of the upstream's model `model`.
@@ -127,9 +126,11 @@ impl ChatReader {
         }
     }
 
-    /// The bytes of calls that are held, and of text that waits for a call to be whole.
+    /// The bytes of memory that calls, text that waits for a call to be whole, repeated messages and
+    /// the state of the model take.
     pub(in crate::translate) fn held_bytes(&self) -> usize {
-        self.held_bytes
+        let messages = self.message_texts.values().map(String::len).sum::<usize>();
+        self.calls.held_bytes() + self.sequence.held_bytes() + messages
     }
 
     /// Ends a stream that stopped without `[DONE]`. Returns whether the answer was finished
@@ -189,13 +190,15 @@ impl ChatReader {
         if let Some(reason) = choice.take_nonempty_text("finish_reason") {
             if NamedEnd::from_name(&reason) == NamedEnd::Broken {
                 // OpenRouter reports the error inside of the choice.
+                let reason = shorten_reason(&reason);
                 self.broken_end = choice.take_value("error").is_none().then_some(reason);
                 return false;
             }
             // The names that vLLM and SGLang have for the matched stop sequence.
             let sequence =
                 choice.take_text("stop_reason").or_else(|| choice.take_text("matched_stop"));
-            self.finish = Some((reason, sequence));
+            let is_short = |text: &String| text.len() <= STOP_BYTES_MAX;
+            self.finish = Some((shorten_reason(&reason), sequence.filter(is_short)));
         }
         true
     }
@@ -225,9 +228,7 @@ impl ChatReader {
         use OutputField::{Delta, Message, Text};
         let fields = if self.is_whole { [Message, Delta, Text] } else { [Delta, Message, Text] };
         for field in fields {
-            if self.output_field.is_some_and(|known| known != field) {
-                continue;
-            }
+            self.field = field;
             let part = match field {
                 Delta => choice.take_object("delta"),
                 Message => choice.take_object("message"),
@@ -239,15 +240,21 @@ impl ChatReader {
                     None
                 }
             };
-            self.is_in_message = field == Message && !self.is_whole;
             if part.is_some_and(|part| !self.read_delta(part, emit_step)) {
                 return false;
             }
-            if self.sequence.has_parts() || !self.calls.is_empty() {
-                self.output_field = Some(field);
-            }
         }
         true
+    }
+
+    /// Whether what is read can have this kind of output, because no other field has had it.
+    fn can_have(&self, kind: OutputKind) -> bool {
+        self.output_fields[kind as usize].is_none_or(|known| known == self.field)
+    }
+
+    /// Whether the `message` of a chunk is read.
+    fn is_in_message(&self) -> bool {
+        self.field == OutputField::Message && !self.is_whole
     }
 
     /// Reads a delta. Returns false if it has more calls than an answer can have.
@@ -256,7 +263,9 @@ impl ChatReader {
         mut delta: ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        if let Some(text) = self.read_reasoning(&mut delta) {
+        if self.can_have(OutputKind::Thinking)
+            && let Some(text) = self.read_reasoning(&mut delta)
+        {
             self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
         }
         self.read_content(&mut delta, emit_step);
@@ -271,16 +280,26 @@ impl ChatReader {
         if let Some(words) = words {
             self.push_text(PartKey::Text, PartStart::Text, &words, emit_step);
         }
-        for mut call in delta.take_objects("tool_calls") {
-            let index = call.take_number("index");
+        !self.can_have(OutputKind::Calls) || self.read_calls(&mut delta, emit_step)
+    }
+
+    /// Reads the calls of a delta. Returns false if an answer cannot have so many.
+    fn read_calls(
+        &mut self,
+        delta: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        self.calls.begin_message();
+        for (mut call, number) in delta.take_objects("tool_calls").zip(0..) {
+            let index = call.take_number("index").or(self.is_in_message().then_some(number));
             let function = call.take_object("function").unwrap_or_default();
             self.read_call(index, call, function, emit_step);
-            if self.calls.len() > CALLS_MAX {
+            if self.calls.calls.len() > CALLS_MAX {
                 return false;
             }
         }
         // Some servers send a call in both fields.
-        if (self.calls.is_empty() || self.has_function_call)
+        if (self.calls.calls.is_empty() || self.has_function_call)
             && let Some(function) = delta.take_object("function_call")
         {
             self.has_function_call = true;
@@ -296,13 +315,17 @@ impl ChatReader {
         name: &str,
         block: Block,
     ) -> Option<String> {
+        let kind = if block == THINKING_BLOCK { OutputKind::Thinking } else { OutputKind::Text };
+        if !self.can_have(kind) {
+            return None;
+        }
         let text = object.take_delta(name, &mut self.surrogates, block)?;
         Some(self.new_text(block, text)).filter(|text| !text.is_empty())
     }
 
     /// The part of `text` that is new: behind the text of `block` so far if a `message` repeats it.
     fn new_text(&mut self, block: Block, mut text: String) -> String {
-        if !self.is_in_message {
+        if !self.is_in_message() {
             return text;
         }
         let known = self.message_texts.entry(block).or_default();
@@ -310,7 +333,6 @@ impl ChatReader {
             text.drain(..known.len());
         }
         known.push_str(&text);
-        self.held_bytes += text.len();
         text
     }
 
@@ -349,9 +371,12 @@ impl ChatReader {
         text: &str,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        self.open_named_calls(None, emit_step);
-        self.held_bytes += self.sequence.bytes_to_hold(text);
-        self.sequence.push_delta(key, || part_start, text, emit_step);
+        let kind = OutputKind::from(key);
+        if self.can_have(kind) {
+            self.output_fields[kind as usize] = Some(self.field);
+            self.open_named_calls(None, emit_step);
+            self.sequence.push_delta(key, || part_start, text, emit_step);
+        }
     }
 
     /// Opens the calls that have a name and no arguments yet, except for the one at `continued`.
@@ -360,12 +385,12 @@ impl ChatReader {
         continued: Option<usize>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        for (position, call) in self.calls.iter_mut().enumerate() {
+        for (position, call) in self.calls.calls.iter_mut().enumerate() {
             if call.is_open || call.name.is_empty() || Some(position) == continued {
                 continue;
             }
             call.is_open = true;
-            let text = std::mem::take(&mut call.buffered_text);
+            let text = call.take_unsent();
             let part_start = || call.part_start();
             self.sequence.push_delta(PartKey::Call(position), part_start, &text, emit_step);
         }
@@ -379,17 +404,13 @@ impl ChatReader {
             self.sequence.state.note_field(field);
             Some(text)
         });
-        let Some(details) = delta.take_value("reasoning_details").map(JsonValue::raw) else {
-            return text;
-        };
-        self.held_bytes += details.len();
+        let Some(details) = delta.take_value("reasoning_details") else { return text };
         self.sequence.state.add_details(details);
         text.or_else(|| Some(PendingState::detail_text(details)).filter(|text| !text.is_empty()))
     }
 
-    /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
-    /// calls one index. A new id with a name is therefore a new call. Each element
-    /// of a whole answer is a complete call, also if ids are repeated.
+    /// Reads a fragment of a call. Each element of a whole answer is a complete call, also if ids are
+    /// repeated.
     fn read_call(
         &mut self,
         index: Option<u64>,
@@ -397,87 +418,74 @@ impl ChatReader {
         mut function: ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
+        self.output_fields[OutputKind::Calls as usize] = Some(self.field);
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
         let extra = fragment.take_value("extra_content").map(JsonValue::raw);
-        let mut name = function.take_nonempty_text("name").unwrap_or_default();
-        let arguments = function.take_value("arguments");
-        let has_arguments = arguments
-            .is_some_and(|raw| raw.text().is_none_or(|arguments| !arguments.trim().is_empty()));
-        let known = self.calls.iter().rposition(|call| {
-            let is_same = || !id.is_empty() && call.id == id;
-            let is_other = || !id.is_empty() && !name.is_empty() && call.id != id;
-            call.index == index && !is_other() && (index.is_some() || name.is_empty() || is_same())
-        });
-        let known = known.filter(|&known| {
-            let is_named_anew = !name.is_empty() && self.calls[known].name != name;
-            // A whole object cannot go on. Google's layer gives every call the index 0, some
-            // bridges without an id (NousResearch/hermes-agent #62940, su-kaka/gcli2api #406).
-            let goes_on = is_named_anew || has_arguments;
-            let is_next = id.is_empty()
-                && goes_on
-                && self.calls[known].is_open
-                && self.sequence.is_whole_call(known);
-            if is_next && name.is_empty() {
-                name.clone_from(&self.calls[known].name);
-            }
-            !self.is_whole && !is_next
-        });
-        let position = known.unwrap_or(self.calls.len());
-        let block = (1, u64::try_from(position).unwrap_or(u64::MAX));
-        let arguments = arguments.map_or_else(String::new, |raw| {
-            let text = raw.surrogate_text().map(|text| self.surrogates.join(block, &text));
-            self.new_text(block, text.unwrap_or_else(|| raw.raw().to_owned()))
-        });
-        self.held_bytes += arguments.len();
+        let name = function.take_nonempty_text("name").unwrap_or_default();
+        let mut label = CallLabel { index, id, name };
+        let (position, arguments) =
+            self.place_fragment(&mut label, function.take_value("arguments"));
         self.open_named_calls(Some(position), emit_step);
-        if known.is_none() {
-            let unique_id = self.unique_call_id(&id);
-            self.held_bytes += CALL_BYTES + id.len() + unique_id.len() + name.len();
-            self.calls.push(PendingToolCall { index, id, unique_id, ..PendingToolCall::default() });
+        if position == self.calls.calls.len() {
+            self.calls.push(&label, &self.id);
         }
-        let Some(call) = self.calls.get_mut(position) else { return };
+        self.calls.change(position, |call| {
+            call.add_name(&label.name);
+            call.arguments.push_str(&arguments);
+        });
+        let Some(call) = self.calls.calls.get_mut(position) else { return };
         if let Some(extra) = extra {
-            self.held_bytes += extra.len();
             self.sequence.add_call_state(position, &call.unique_id, extra);
         }
-        // Some servers repeat the whole name, or send it as far as it is known.
-        if !call.is_open && call.name != name {
-            self.held_bytes += name.len();
-            if name.starts_with(&call.name) {
-                call.name = name;
-            } else {
-                call.name.push_str(&name);
-            }
-        }
-        call.buffered_text.push_str(&arguments);
+        let has_arguments = !arguments.trim().is_empty();
         if call.name.is_empty() || !(call.is_open || has_arguments || self.is_whole) {
             return;
         }
         call.is_open = true;
-        let buffered_text = std::mem::take(&mut call.buffered_text);
+        let unsent = call.take_unsent();
         let part_start = || call.part_start();
-        self.sequence.push_delta(PartKey::Call(position), part_start, &buffered_text, emit_step);
+        self.sequence.push_delta(PartKey::Call(position), part_start, &unsent, emit_step);
     }
 
-    /// The id of the next call in the translation: the received one, or a made one if it is empty or
-    /// another call has it. A client matches results with calls by their ids.
-    fn unique_call_id(&self, received: &str) -> String {
-        let is_free = |id: &String| self.calls.iter().all(|call| call.unique_id != *id);
-        let position = self.calls.len();
-        let mut id = received.to_owned();
-        if id.is_empty() || !is_free(&id) {
-            id = format!("call_{}_{position}", self.id);
+    /// The number of the call that a fragment belongs to, and the arguments that it adds: none if it
+    /// only repeats a call. A call that begins gets a name.
+    fn place_fragment(
+        &mut self,
+        label: &mut CallLabel,
+        raw: Option<JsonValue<'_>>,
+    ) -> (usize, String) {
+        let text = raw.map(|raw| raw.text().unwrap_or_else(|| raw.raw().into()));
+        let mut text = text.unwrap_or_default();
+        let known = match (self.is_whole, self.is_in_message()) {
+            (true, _) => None,
+            (false, true) => self.calls.find_in_message(label, &text),
+            (false, false) => self.calls.find(label),
+        };
+        let next = self.calls.calls.len();
+        let position = known.unwrap_or(next);
+        if let Some(call) = self.calls.calls.get_mut(position) {
+            if self.field == OutputField::Message && text.starts_with(&call.arguments) {
+                text = text.get(call.arguments.len()..).unwrap_or_default().to_owned().into();
+            }
+            // A whole object cannot go on.
+            if call.is_open && self.sequence.is_whole_call(position) {
+                let arguments = call.take_next_arguments(label, &text);
+                return arguments.map_or((position, String::new()), |arguments| (next, arguments));
+            }
         }
-        while !is_free(&id) {
-            id.push('_');
+        if let (OutputField::Delta, Some(halves)) =
+            (self.field, raw.and_then(JsonValue::surrogate_text))
+        {
+            let block = (1, u64::try_from(position).unwrap_or(u64::MAX));
+            return (position, self.surrogates.join(block, &halves));
         }
-        id
+        (position, text.into_owned())
     }
 
     fn finish_answer(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         self.open_named_calls(None, emit_step);
         self.sequence.finish(emit_step);
-        let called = self.calls.iter().any(|call| !call.name.is_empty());
+        let called = self.calls.calls.iter().any(|call| !call.name.is_empty());
         let (reason, sequence) = self.finish.take().unwrap_or_default();
         let NamedEnd::Reason(named) = NamedEnd::from_name(&reason) else { return };
         emit_step(ResponseStep::Stop(match named {
@@ -497,6 +505,11 @@ impl ChatReader {
 /// Whether a chunk or a whole answer is an error: it has no choice and says that it is one.
 fn reports_error(answer: &ObjectReader<'_>, json: &[u8]) -> bool {
     !answer.has_filled("choices") && UpstreamFailure::from_reported(json).is_some()
+}
+
+/// A finish reason, which is cut if it is longer than any vendor's.
+fn shorten_reason(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
 }
 
 /// The error for an answer that the upstream could not finish.

@@ -10,6 +10,9 @@ use crate::translate::json_reader::{ObjectReader, parse_document};
 use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep};
 use crate::translate::surrogates::SurrogateJoiner;
 
+/// The bytes that a waiting item counts for, however short it is.
+const ITEM_BYTES: usize = 64;
+
 /// Reads one stream.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct ResponsesReader {
@@ -234,7 +237,7 @@ impl ResponsesReader {
                 self.end_item(&open_item, item, emit_step);
             }
             None if self.open_item.is_some() => {
-                self.held_bytes += value.raw().len();
+                self.held_bytes += ITEM_BYTES + value.raw().len();
                 self.waiting_items.push(value.raw().to_owned());
             }
             None => {

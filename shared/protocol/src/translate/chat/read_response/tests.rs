@@ -1,5 +1,7 @@
 //! Tables of answers of Chat, and what clients of other APIs receive for them.
 
+mod repetitions;
+
 use crate::translate::{
     ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
 };
@@ -397,7 +399,6 @@ fn answer_whose_output_cannot_be_translated_ends_with_an_error() {
     for part in [
         r#"{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#,
         r#"{"audio":{"id":"a","data":"AAAA"}}"#,
-        r#"{"field_of_tomorrow":"words"}"#,
         r#"{"tool_calls":[{"index":0,"id":"i","function":{"arguments":"{}"}}]}"#,
     ] {
         let chunk = format!(
@@ -492,6 +493,8 @@ fn answer_without_words_is_empty() {
         (r#""content":"","channel":"final""#, "stop"),
         (r#""content":"","extra_content":{"google":{"thought_signature":"s"}}"#, "stop"),
         (r#""content":"","future":"x""#, "length"),
+        (r#""content":"","weight":"1""#, "stop"),
+        (r#""content":"","reasoning":"Hm""#, "stop"),
         (r#""content":"","future":"x""#, "model_context_window_exceeded"),
     ] {
         for (client, ..) in CLIENTS {
