@@ -251,7 +251,7 @@ pub(crate) fn family_of(model: &str) -> Option<&'static str> {
 }
 
 /// Whether a name can be that of a Claude model, by the word or the family in it.
-pub(crate) fn is_claude(model: &str) -> bool {
+pub fn is_claude(model: &str) -> bool {
     model.is_empty() || model.to_ascii_lowercase().contains("claude") || family_of(model).is_some()
 }
 
