@@ -11,7 +11,7 @@ use crate::model_call::Metering;
 use crate::settle::PendingUsage;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{
-    AccountHealth, after, after_all, after_complete_answer, after_good_start,
+    AccountHealth, after, after_all, after_complete_answer, after_good_start, after_late_failure,
 };
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
@@ -269,7 +269,10 @@ impl RelayState {
             ObservedEnd::Cut => return PendingHealthUpdate::no_change(),
         };
         tracing::warn!(account_id = %account, "an answer failed after its beginning; {effect}");
-        self.note_failure(account, vec![effect], pending_usage.model_call.at)
+        let (now, called_at) = (self.store.clock().now(), pending_usage.model_call.at);
+        self.note_health_change(account, move |health| {
+            health.is_about(called_at).then(|| after_late_failure(health, &effect, now)).flatten()
+        })
     }
 
     /// Stores the good start of an answer for `model` and the utilization from its headers.

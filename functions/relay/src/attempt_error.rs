@@ -159,10 +159,12 @@ impl AttemptError {
             Self::ErrorResponse { head, body, reading, .. } => {
                 // A page, or JSON such as `{"message": …}`, comes from a proxy that lost its
                 // connection. Vendors name their errors or put them into `error`.
-                let error = ErrorFields::from_body(body);
-                let is_from_proxy =
-                    head.status.is_server_error() && !error.is_enveloped && !error.has_name();
-                let has_given_up = GIVEN_UP.contains(&head.status.as_u16()) || is_from_proxy;
+                let is_from_proxy = || {
+                    let error = ErrorFields::from_body(body);
+                    !error.has_error_field && !error.has_name()
+                };
+                let has_given_up = GIVEN_UP.contains(&head.status.as_u16())
+                    || (head.status.is_server_error() && is_from_proxy());
                 reading.is_none() && has_given_up
             }
             Self::Timeout { is_called } | Self::Unreachable { is_called, .. } => *is_called,
@@ -445,6 +447,7 @@ mod tests {
             (answered(504, "{}"), true),
             (answered(502, "<html>Bad Gateway</html>"), true),
             (answered(503, "upstream connect error"), true),
+            (answered(500, r#"{"error":"llama runner process has terminated"}"#), false),
             (answered(502, r#"{"message":"Internal server error"}"#), true),
             (answered(503, r#"{"object":"error","message":"m","type":"server_error"}"#), false),
             (answered(500, r#"{"error":{"message":"m"}}"#), false),

@@ -242,6 +242,9 @@ impl RelayState {
             account_id = %id, model = %pending_usage.upstream_model,
             "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
+        if let Some(silence) = &silence {
+            tracing::warn!(account_id = %id, "its upstream worked for long without output; {silence}");
+        }
         let health_update = match pending_usage.model_call.metering {
             Metering::Metered => {
                 let called_at = pending_usage.model_call.at;

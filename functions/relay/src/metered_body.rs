@@ -428,8 +428,9 @@ impl MeteredBody {
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<T, SourceEvent> {
         let (acquired, since) = (reader.workers.acquire_permits(reader.key, size), Instant::now());
-        let permits = reader.source.wait_for(acquired).await?;
+        let permits = reader.source.wait_for(acquired).await;
         self.leave_out(since.elapsed());
+        let permits = permits?;
         let permits = permits.map_err(|_| SourceEvent::Aborted)?;
         let empty = Self {
             meter: UsageMeter::for_whole_body(),

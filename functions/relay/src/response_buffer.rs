@@ -233,12 +233,12 @@ impl ResponseBuffer {
         if chunk.is_empty() {
             return;
         }
-        self.budget.chunk_bytes += chunk.len();
+        self.budget.chunk_bytes += chunk.len() + CHUNK_OVERHEAD_BYTES;
         self.small_chunks = if chunk.len() < SMALL_BYTES { self.small_chunks + 1 } else { 0 };
         self.chunks.push(chunk);
         if self.small_chunks == SMALL_CHUNKS_MAX {
             let together = self.chunks.split_off(self.chunks.len() - SMALL_CHUNKS_MAX).concat();
-            self.budget.chunk_bytes += CHUNK_OVERHEAD_BYTES;
+            self.budget.chunk_bytes -= (SMALL_CHUNKS_MAX - 1) * CHUNK_OVERHEAD_BYTES;
             self.chunks.push(together.into());
             self.small_chunks = 0;
         }

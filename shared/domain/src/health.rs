@@ -12,7 +12,7 @@ pub use utilization::{UpstreamUtilization, UtilizationWindow};
 use crate::cooldown_reason::CooldownReason;
 use crate::request_tier::RequestTier;
 use crate::verdict::{AccountEffect, CooldownScope};
-use circuit::{OPEN_SECONDS_MAX, after_server_error};
+use circuit::{OPEN_SECONDS_MAX, after_broken_answer, after_server_error};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -337,6 +337,18 @@ pub fn after_all(
     })
 }
 
+/// The health after an answer with a good start failed with this `effect`.
+pub fn after_late_failure(
+    health: &AccountHealth,
+    effect: &AccountEffect,
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    match effect {
+        AccountEffect::CountFailure { reason } => after_broken_answer(health, *reason, now),
+        _ => after(health, effect, now),
+    }
+}
+
 /// The health after a failure with this `effect`.
 pub fn after(
     health: &AccountHealth,
@@ -382,9 +394,7 @@ pub fn after(
             (after?, until)
         }
         AccountEffect::CountFailure { reason } => {
-            let after = after_server_error(health, *reason, now)?;
-            let HealthState::Open { until, .. } = after.state else { return Some(after) };
-            (after, until)
+            return after_server_error(health, *reason, now);
         }
     };
     let unavailable_until = after.out_until.max(Some(until));

@@ -60,6 +60,8 @@ pub struct ModelCapabilities {
     /// Whether a Chat stream can be asked for its usage. A vendor that refuses the question tells
     /// the usage anyway.
     pub stream_options: bool,
+    /// Whether the host refuses `stream_options`, also that of a client.
+    pub refuses_stream_options: bool,
     /// The ids of calls that Chat Completions accepts.
     pub call_ids: CallIds,
     /// Whether a user's message can follow a tool's.
@@ -358,6 +360,7 @@ impl ModelCapabilities {
         platform_fields: true,
         verbosity: true,
         stream_options: true,
+        refuses_stream_options: false,
         call_ids: CallIds::Any,
         user_after_tool: true,
         thinking_switch: false,
@@ -398,7 +401,8 @@ impl ModelCapabilities {
                     Some(families::Family::Other(capabilities)) => capabilities,
                     None => Self::UNKNOWN,
                 };
-                families::at_host(capabilities, host)
+                let capabilities = families::at_host(capabilities, host);
+                families::of_model_at_host(capabilities, model, host)
             }
         }
     }

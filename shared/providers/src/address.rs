@@ -30,9 +30,11 @@ fn names_own_version(base_url: &str) -> bool {
 
 /// `v1`, `v4`, `v1beta`, `v1beta1`.
 fn is_version(segment: &str) -> bool {
+    let digits = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
     let rest = segment.strip_prefix('v').unwrap_or_default();
-    rest.starts_with(|first: char| first.is_ascii_digit())
-        && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    let stage = digits(rest);
+    let after = stage.strip_prefix("alpha").or_else(|| stage.strip_prefix("beta"));
+    stage != rest && after.map_or(stage.is_empty(), |after| digits(after).is_empty())
 }
 
 #[cfg(test)]
@@ -61,6 +63,10 @@ mod tests {
             "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/\
              chat/completions",
         );
+        check("https://gw.example/v8engine", "https://gw.example/v8engine/v1/chat/completions");
+        check("https://gw.example/v3", "https://gw.example/v3/chat/completions");
+        check("https://gw.example/v3/v1", "https://gw.example/v3/v1/chat/completions");
+        check("https://gw.example/v1beta1x", "https://gw.example/v1beta1x/v1/chat/completions");
         check("https://api.z.ai/api/paas/v4", "https://api.z.ai/api/paas/v4/chat/completions");
         let gateway = "https://gateway.ai.cloudflare.com/v1/account/name/anthropic";
         assert_eq!(path_below(gateway, "/v1/messages"), "/v1/messages");

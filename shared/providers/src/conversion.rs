@@ -412,9 +412,12 @@ impl RequestConversion {
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
                 if self.plan.asks_for_usage {
-                    if !self.plan.target.capabilities.stream_options {
+                    let capabilities = self.plan.target.capabilities;
+                    if capabilities.refuses_stream_options {
                         body = remove_usage_request(&body).unwrap_or(body);
-                    } else if let Some(asking) = ask_for_usage(&body) {
+                    } else if capabilities.stream_options
+                        && let Some(asking) = ask_for_usage(&body)
+                    {
                         (body, hint) = (asking, ResponseHint::HideUsage);
                     }
                 }

@@ -29,32 +29,62 @@ pub(super) fn after_server_error(
     reason: CooldownReason,
     now: Timestamp,
 ) -> Option<AccountHealth> {
-    // A failed probe, reported by the probe itself or noticed by another request, or a failure behind
-    // a good start.
-    let last_seconds = match (&health.state, health.overall(now)) {
-        (HealthState::Open { until, seconds, .. }, _) if *until <= now => Some(*seconds),
+    match (&health.state, health.overall(now)) {
+        // A failed probe, reported by the probe itself or noticed by another request.
+        (HealthState::Open { until, seconds, .. }, _) if *until <= now => {
+            return Some(open(health, reason, doubled(*seconds), now));
+        }
         (_, AccountAvailability::Cooling { .. } | AccountAvailability::AuthFailed { .. }) => {
             return None;
         }
-        _ => health.unconfirmed_open_seconds(now),
-    };
-    let seconds = if let Some(seconds) = last_seconds {
-        seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
-    } else {
-        let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
-        let mut recent_failures: Vec<_> =
-            health.recent_failures.iter().copied().filter(recent).collect();
-        recent_failures.push(now);
-        if recent_failures.len() < FAILURES_MAX {
-            return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
+        _ => {}
+    }
+    let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
+    let mut recent_failures: Vec<_> =
+        health.recent_failures.iter().copied().filter(recent).collect();
+    recent_failures.push(now);
+    if recent_failures.len() < FAILURES_MAX {
+        return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
+    }
+    let seconds = health.unconfirmed_open_seconds(now).map_or(OPEN_SECONDS_MIN, doubled);
+    Some(open(health, reason, seconds, now))
+}
+
+/// The health after an answer failed behind its good start. If such a start has made the account ready
+/// a short time ago, and no answer was complete since, the circuit opens again.
+pub(super) fn after_broken_answer(
+    health: &AccountHealth,
+    reason: CooldownReason,
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    match (health.overall(now), health.unconfirmed_open_seconds(now)) {
+        (AccountAvailability::Ready, Some(seconds)) => {
+            Some(open(health, reason, doubled(seconds), now))
         }
-        OPEN_SECONDS_MIN
-    };
+        _ => after_server_error(health, reason, now),
+    }
+}
+
+fn doubled(seconds: u32) -> u32 {
+    seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
+}
+
+/// The health with a circuit that is open for `seconds`.
+fn open(
+    health: &AccountHealth,
+    reason: CooldownReason,
+    seconds: u32,
+    now: Timestamp,
+) -> AccountHealth {
     let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
     let until = until.unwrap_or(Timestamp::MAX);
-    let open = HealthState::Open { until, seconds, reason, probe_until: None };
-    let after = health.with(open);
-    Some(AccountHealth { recent_failures: Vec::new(), last_open_seconds: None, ..after })
+    let state = HealthState::Open { until, seconds, reason, probe_until: None };
+    AccountHealth {
+        recent_failures: Vec::new(),
+        last_open_seconds: None,
+        out_until: health.out_until.max(Some(until)),
+        ..health.with(state)
+    }
 }
 
 /// The health after an answer that was complete. `None` if nothing counted against the account.

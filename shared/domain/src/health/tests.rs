@@ -149,10 +149,15 @@ fn failed_probe_doubles_the_open_time() {
     let begun =
         after_good_start(&claimed, OPUS, UpstreamUtilization::default(), at(end + 1)).unwrap();
     assert_eq!(begun.overall(at(end + 1)), AccountAvailability::Ready);
-    let broken = after(&begun, &failure(), at(end + 2)).unwrap();
-    assert_eq!(out_until(&broken, end + 2), Some(end + 302), "one more failure is enough");
-    let later = after(&begun, &failure(), at(end + 400)).unwrap();
+    let broken = after_late_failure(&begun, &failure(), at(end + 2)).unwrap();
+    assert_eq!(out_until(&broken, end + 2), Some(end + 302), "one broken answer is enough");
+    let later = after_late_failure(&begun, &failure(), at(end + 400)).unwrap();
     assert_eq!(out_until(&later, end + 400), None, "the outage is long over");
+    let other = after(&begun, &failure(), at(end + 2)).unwrap();
+    assert_eq!(out_until(&other, end + 2), None, "another request fails without a start");
+    let other = after(&other, &failure(), at(end + 3)).unwrap();
+    let other = after(&other, &failure(), at(end + 4)).unwrap();
+    assert_eq!(out_until(&other, end + 4), Some(end + 304), "three do, for longer");
     let closed = after_complete_answer(&begun).unwrap();
     assert_eq!(closed, AccountHealth { out_until: Some(at(end)), ..AccountHealth::default() });
     let one = after(&closed, &failure(), at(end + 2)).unwrap();

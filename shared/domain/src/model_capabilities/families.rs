@@ -110,15 +110,31 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
         return ModelCapabilities {
             platform_fields: false,
             stream_options: false,
+            refuses_stream_options: true,
             history_fields: AcceptedHistoryFields::Content,
             call_ids: CallIds::Nine,
             thinking_parts: true,
             ..capabilities
         };
     }
-    // Claude models there refuse `stream_options` (anomalyco/opencode#4698).
-    if is_at("databricks.com") || is_at("azuredatabricks.net") {
-        return ModelCapabilities { stream_options: false, ..capabilities };
+    capabilities
+}
+
+/// The capabilities of `model` at a host that has rules for some models.
+pub(super) fn of_model_at_host(
+    capabilities: ModelCapabilities,
+    model: &str,
+    host: &str,
+) -> ModelCapabilities {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
+    // anomalyco/opencode#4698
+    let is_databricks = name.ends_with(".databricks.com") || name.ends_with(".azuredatabricks.net");
+    if is_databricks && model.to_ascii_lowercase().contains("claude") {
+        return ModelCapabilities {
+            stream_options: false,
+            refuses_stream_options: true,
+            ..capabilities
+        };
     }
     capabilities
 }

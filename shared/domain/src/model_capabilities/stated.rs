@@ -206,6 +206,8 @@ impl ModelCapabilities {
             structured_outputs: stated.structured_outputs.unwrap_or(self.structured_outputs),
             prefill: stated.prefill.unwrap_or(self.prefill),
             stream_options: stated.stream_options.unwrap_or(self.stream_options),
+            refuses_stream_options: self.refuses_stream_options
+                && stated.stream_options != Some(true),
             system_messages: match (stated.later_system_messages, self.system_messages) {
                 (Some(false), _) => SystemMessages::First,
                 (Some(true), SystemMessages::First) => SystemMessages::AfterUser,

@@ -274,6 +274,7 @@ fn stream_options_follow_from_the_host_or_the_name() {
         ("made-up", "localhost", true),
         ("made-up", "api.mistral.ai", false),
         ("mistral-large-latest", "localhost", false),
+        ("databricks-llama-4", "adb-1.2.azuredatabricks.net", true),
         ("open-mistral-nemo", "localhost", false),
         ("ft:open-mistral-7b:1:x", "localhost", false),
         ("voxtral-small-latest", "localhost", false),
@@ -282,6 +283,8 @@ fn stream_options_follow_from_the_host_or_the_name() {
     ] {
         let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
         assert_eq!(capabilities.stream_options, expected, "{model} {host}");
+        let is_refused = !expected && host != "localhost";
+        assert_eq!(capabilities.refuses_stream_options, is_refused, "{model} {host}");
         let stated = StatedCapabilities { stream_options: Some(true), ..Default::default() };
         let own = OwnCapabilities { stated, ..Default::default() };
         assert!(capabilities.with_own(own).stream_options);

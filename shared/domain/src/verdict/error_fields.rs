@@ -25,6 +25,8 @@ pub struct ErrorFields {
     /// Whether the fields come from an object `error`, in which all vendors with documented limits
     /// send theirs.
     pub is_enveloped: bool,
+    /// Whether the body has a field `error`, be it an object or a text.
+    pub has_error_field: bool,
 }
 
 impl ErrorFields {
@@ -50,7 +52,8 @@ impl ErrorFields {
             (_, Value::String(message), _) => {
                 let (kind, code) =
                     (scalar_text(&document["error_type"]), scalar_text(&document["code"]));
-                return Self { kind, code, message: message.clone(), ..Self::default() };
+                let message = message.clone();
+                return Self { kind, code, message, has_error_field: true, ..Self::default() };
             }
             _ => document,
         };
@@ -73,6 +76,7 @@ impl ErrorFields {
                 .find(|text| !text.is_empty())
                 .unwrap_or_default(),
             is_enveloped,
+            has_error_field: is_enveloped,
         }
     }
 

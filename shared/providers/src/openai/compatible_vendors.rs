@@ -167,8 +167,8 @@ pub(crate) fn alibaba(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
 }
 
 /// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner
-/// belongs to the account. The budget of an end user or a tag belongs to the request, which names
-/// it.
+/// belongs to the account, and perhaps one of a name that is not known here. The budget of an end user
+/// or a tag belongs to the request, which names it.
 pub(crate) fn litellm(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] =
         ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
@@ -177,13 +177,17 @@ pub(crate) fn litellm(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
         "Budget has been exceeded! Team=",
         "ExceededBudget: User=",
     ];
+    const REQUESTED: [&str; 4] = ["End User=", "End User:", "Tag=", "Customer="];
     let error = upstream_error.error;
     let is_budget = error.has_name_in(&["budget_exceeded"]);
     if is_budget && BUDGETS.iter().any(|phrase| error.message_starts_with(phrase)) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    if is_budget {
+    if is_budget && REQUESTED.iter().any(|text| error.message.contains(text)) {
         return Some(ErrorMeaning::RequestRefused);
+    }
+    if is_budget {
+        return Some(ErrorMeaning::AccountPossiblyUnavailable(CooldownReason::SpendCapReached));
     }
     if error.has_name_in(&["expired_key", "token_not_found_in_db"]) {
         return Some(ErrorMeaning::Refused);

@@ -84,16 +84,18 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
 }
 
 /// Whether a message names `model` as a whole, behind the word "model", and says that it is missing.
-/// Other names in a message can be a client's own (`Container with id 'cntr_gpt-5.5' not found.`).
+/// Other names in a message can be a client's own (`Container with id 'cntr_model:gpt-5.5' not found.`).
 fn misses_named_model(message: &str, model: &str) -> bool {
+    const QUOTES: [char; 3] = ['`', '\'', '"'];
     let Some((before, after)) = message.split_once(model) else { return false };
-    let is_quote = |c: char| matches!(c, '`' | '\'' | '"' | ' ' | ':' | '=' | '/');
-    let words = before.trim_end_matches(is_quote).to_ascii_lowercase();
-    let is_model = words.ends_with("model") || words.ends_with("models") || words.is_empty();
-    let is_whole = before.is_empty() || before.ends_with(is_quote);
-    let is_whole = is_whole && !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    let words = before.strip_suffix(QUOTES).unwrap_or(before);
+    let is_in_quotes = QUOTES.iter().any(|quote| words.matches(*quote).count() % 2 == 1);
+    let words = words.trim_end().trim_end_matches([':', '=', '/']).to_ascii_lowercase();
+    let last_word = words.rsplit(|c: char| c != '_' && !c.is_alphanumeric()).next();
+    let is_model = last_word.is_some_and(|word| ["", "model", "models"].contains(&word));
+    let is_whole = !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
     let says = ["not found", "does not exist", "is not supported"];
-    is_model && is_whole && says.iter().any(|text| after.contains(text))
+    is_model && !is_in_quotes && is_whole && says.iter().any(|text| after.contains(text))
 }
 
 /// Whether a message says that the request alone exceeds the limit: "Rate limit reached for gpt-4o …

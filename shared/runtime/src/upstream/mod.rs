@@ -32,12 +32,20 @@ use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The body of an upstream's answer, chunk by chunk.
 pub type UpstreamBody = reqwest::Body;
 
 /// The largest answer to a free call, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// How long bytes that were sent can stay unacknowledged. The peer of a pooled connection can have
+/// vanished, and an upstream can pause while it reads a long body.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(100);
+/// How long an idle connection is kept. Load balancers close theirs after 60 seconds (Elastic Load
+/// Balancing) or 75 (nginx), and a request that crosses the close is lost.
+const POOL_IDLE_MAX: Duration = Duration::from_secs(50);
 
 /// The number of proxies whose clients are kept with their connections.
 const PROXIES_MAX: usize = 256;
@@ -259,8 +267,8 @@ fn client(
         .referer(false)
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
-        // An upstream can pause while it reads a long body. Keep-alives find dead connections.
-        .tcp_user_timeout(None)
+        .tcp_user_timeout(UNACKNOWLEDGED_MAX)
+        .pool_idle_timeout(POOL_IDLE_MAX)
         .http1_only()
         .pool_max_idle_per_host(1024);
     builder = builder.dns_resolver(Arc::new(FilteringResolver { allow_private }));

@@ -463,6 +463,21 @@ fn refused_requests_rest_nothing() {
         ),
         (
             404,
+            r#"{"error":{"message":"Container with id 'cntr_model:claude-opus-5-5' not found.","type":"invalid_request_error"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"Container with id 'a model:claude-opus-5-5' not found.","type":"invalid_request_error"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            429,
+            r#"{"error":{"message":"LiteLLM Virtual Key: 88dc, key_alias: a, exceeded budget for model=gpt-4o","type":"budget_exceeded","param":null,"code":"429"}}"#,
+            "try another, account 600 SpendCapReached guess",
+        ),
+        (
+            404,
             r#"{"error":{"message":"The model `claude-opus-5-5-x` does not exist.","type":"invalid_request_error"}}"#,
             "pass on, nothing",
         ),
