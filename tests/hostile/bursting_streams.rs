@@ -48,6 +48,16 @@ fn messages(count: usize, length: usize) -> Vec<u8> {
     (begin(CLAUDE) + &delta(&"x".repeat(length)).repeat(count) + &end()).into_bytes()
 }
 
+/// An answer of the Messages API whose usage lists this number of passes.
+fn many_passes(count: usize) -> Vec<u8> {
+    let passes = vec!["{}"; count].join(",");
+    let usage = format!(r#"{{"output_tokens":2,"iterations":[{passes}]}}"#);
+    let change = format!(
+        "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{}},\"usage\":{usage}}}\n\n"
+    );
+    (begin(CLAUDE) + &delta("x") + &change + &end()).into_bytes()
+}
+
 /// A stream of the Responses API that repeats long instructions, as OpenAI's does: the first events,
 /// and what follows after some thinking.
 fn echoed(instructions: usize) -> Vec<Vec<u8>> {
@@ -125,6 +135,11 @@ fn bursts() -> Vec<Burst> {
         Burst { last: "[DONE]", ..burst("events of 64 KB for Chat", (CHAT, CLAUDE), large()) },
         burst("an event of 1 MB in the middle", (MESSAGES, CLAUDE), vec![messages(1, 1_000_000)]),
         burst("many small events", (MESSAGES, CLAUDE), tiny()),
+        Burst {
+            count: (4, 1),
+            usage: None,
+            ..burst("many passes in the usage", (MESSAGES, CLAUDE), vec![many_passes(1_000_000)])
+        },
         Burst {
             coding: "gzip",
             ..burst("400 KB in gzip", (MESSAGES, CLAUDE), vec![gzip(&messages(200, 2_000))])
