@@ -57,6 +57,8 @@ struct CheckCache {
 struct RecentCheck {
     started: Instant,
     credential: Secret,
+    /// When the call began that was refused.
+    called_at: Timestamp,
     outcome: CheckOutcome,
 }
 
@@ -113,12 +115,15 @@ impl RelayState {
         if let Some(recent) = checks.by_account.get(&id)
             && now - recent.started < CHECK_RESULT_TTL
             && recent.credential.expose() == credential.expose()
+            && self.store.health.get(&id).is_about(recent.called_at)
         {
             return PendingCheck(recent.outcome.clone());
         }
         let (sender, outcome) = watch::channel(None);
         let (credential, shared) = (credential.clone(), outcome.clone());
-        checks.by_account.insert(id, RecentCheck { started: now, credential, outcome: shared });
+        checks
+            .by_account
+            .insert(id, RecentCheck { started: now, credential, called_at, outcome: shared });
         let Ok(upstream) = self.upstream.with_proxy(member.proxy.as_ref()) else {
             sender.send_replace(Some(CredentialStatus::Unknown));
             return PendingCheck(outcome);
