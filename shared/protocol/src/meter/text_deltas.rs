@@ -217,7 +217,6 @@ fn is_thinking(name: &[u8]) -> bool {
 }
 
 /// A walk over JSON text that counts the text of output.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct OutputScan<'a> {
     rest: &'a [u8],
     images: u64,
