@@ -4,8 +4,10 @@
 //! finds the events and parses only the few that contain usage or an error. `domain::price`
 //! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
 
+mod chat_output;
 mod choice_progress;
 mod meter_state;
+mod output_count;
 mod raw_fields;
 mod raw_usage;
 mod separate_usage;
@@ -26,7 +28,7 @@ use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::{BilledUsage, TokenCounts};
 use memchr::memmem;
 use meter_state::{MeterState, is_beginning};
-use text_deltas::OutputCount;
+use output_count::{IMAGE_TOKENS, OutputCount};
 use upstream_object::UpstreamObject;
 
 /// The longest answer without a stream that is collected. The usage of a longer one is estimated.
@@ -233,7 +235,7 @@ impl UsageMeter {
     /// none before it was read.
     pub fn output_chars(&self) -> u64 {
         let output = self.state.output;
-        output.text.chars.saturating_add(output.images.saturating_mul(text_deltas::IMAGE_TOKENS))
+        output.text.chars.saturating_add(output.images.saturating_mul(IMAGE_TOKENS))
     }
 
     /// The first event of a stream so far.

@@ -6,8 +6,6 @@
 use crate::json::{self, JsonValue, is_json};
 use crate::sse::SseDecoder;
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -43,8 +41,9 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     Some(splice(body, span, &changed))
 }
 
-/// Removes the request for usage, for an upstream that refuses it and reports the usage anyway. `None`
-/// if the body has none or is not a JSON object.
+/// Removes the request for usage, for an upstream that refuses it and reports the usage anyway, and
+/// with it `stream_options` if nothing else is in them. `None` if the body has none or is not a JSON
+/// object.
 pub fn remove_usage_request(body: &Bytes) -> Option<Bytes> {
     let span = find_stream_options(body).ok()??;
     let current = JsonValue::from_checked(body.get(span.clone())?);
@@ -56,7 +55,24 @@ pub fn remove_usage_request(body: &Bytes) -> Option<Bytes> {
     let kept =
         kept.map(|(name, value)| format!("{}:{}", serde_json::Value::from(&*name), value.raw()));
     let kept: Vec<String> = kept.collect();
+    if kept.is_empty() {
+        return remove_field(body, span);
+    }
     Some(splice(body, span, &format!("{{{}}}", kept.join(","))))
+}
+
+/// Removes the field of the body with this value, its name and one comma beside it.
+fn remove_field(body: &[u8], value: Range<usize>) -> Option<Bytes> {
+    let before = body.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?;
+    let quoted = before.trim_ascii_end().strip_suffix(b"\"")?;
+    // The name has no quote in it.
+    let before = body.get(..memchr::memrchr(b'"', quoted)?)?;
+    let after = body.get(value.end..)?;
+    let span = match (after.trim_ascii_start().strip_prefix(b","), before.trim_ascii_end()) {
+        (Some(rest), _) => before.len()..body.len() - rest.len(),
+        (None, before) => before.strip_suffix(b",").unwrap_or(before).len()..value.end,
+    };
+    Some(splice(body, span, ""))
 }
 
 /// Where the options of the stream are, if there are some.
@@ -159,22 +175,44 @@ fn is_complete_chunk(event: &[u8]) -> bool {
     any_data_line(event, |data| data == b"[DONE]" || is_json(data))
 }
 
-/// Whether an event is a chunk with usage, without a choice and without an error.
+/// The fields of a usage chunk and of every other chunk (API reference of Chat Completions, 2026-11).
+const CHUNK_FIELDS: [&str; 9] = [
+    "id",
+    "object",
+    "created",
+    "model",
+    "system_fingerprint",
+    "service_tier",
+    "obfuscation",
+    "choices",
+    "usage",
+];
+
+/// Whether an event is a chunk with usage, without a choice, and without anything else that a client
+/// could miss, such as an error or citations.
 fn is_usage_chunk(event: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct ChatChunk {
-        choices: Vec<IgnoredAny>,
-        usage: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
-    }
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
     }
     any_data_line(event, |data| {
-        serde_json::from_slice::<ChatChunk>(data).is_ok_and(|chunk| {
-            chunk.choices.is_empty() && chunk.usage.is_some() && chunk.error.is_none()
-        })
+        let (mut lacks_choice, mut has_usage, mut has_more) = (false, false, false);
+        let is_object = json::for_each_field(data, |name, span| {
+            let value = data.get(span).unwrap_or_default();
+            let is_null = value == b"null";
+            match name.as_ref() {
+                "choices" => lacks_choice = is_empty_list(value),
+                "usage" => has_usage = !is_null,
+                _ => has_more |= !is_null && !CHUNK_FIELDS.contains(&name.as_ref()),
+            }
+            Ok(())
+        });
+        is_object.is_ok() && lacks_choice && has_usage && !has_more
     })
+}
+
+fn is_empty_list(json: &[u8]) -> bool {
+    let inside = json.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 fn any_data_line(event: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
@@ -201,9 +239,14 @@ mod tests {
             let made = remove_usage_request(&Bytes::from_static(body.as_bytes()));
             assert_eq!(made, wanted.map(Bytes::from), "{body}");
         };
+        check(r#"{"a":1,"stream_options":{"include_usage":true},"b":2}"#, Some(r#"{"a":1,"b":2}"#));
+        check(r#"{"stream_options":{"include_usage":true}}"#, Some("{}"));
+        check(r#"{ "stream_options" : {"include_usage":true} , "b":2}"#, Some(r#"{  "b":2}"#));
+        check(r#"{"a":1 , "stream_options":{"include_usage":true} }"#, Some(r#"{"a":1  }"#));
+        check(r#"{"stream\u005foptions":{"include_usage":true},"b":2}"#, Some(r#"{"b":2}"#));
         check(
-            r#"{"a":1,"stream_options":{"include_usage":true},"b":2}"#,
-            Some(r#"{"a":1,"stream_options":{},"b":2}"#),
+            r#"{"a":"\"stream_options","stream_options":{"include_usage":true}}"#,
+            Some(r#"{"a":"\"stream_options"}"#),
         );
         check(
             r#"{"stream_options":{"x":[1.0],"include_usage":false,"y":null}}"#,
@@ -275,6 +318,26 @@ mod tests {
             } else {
                 prop_assert_eq!(out, expect);
             }
+        }
+    }
+
+    #[test]
+    fn chunk_with_more_than_usage_is_kept() {
+        for (more, is_removed) in [
+            (json!({"id": "c", "object": "o", "created": 1, "model": "m"}), true),
+            (json!({"system_fingerprint": "f", "service_tier": "t", "obfuscation": "x"}), true),
+            (json!({"citations": ["https://example.com"]}), false),
+            (json!({"search_results": [{"title": "t"}]}), false),
+            (json!({"x": null}), true),
+            (json!({"error": {"code": 502}}), false),
+        ] {
+            let mut chunk = json!({"choices": [], "usage": {"prompt_tokens": 1}});
+            chunk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(
+                is_usage_chunk(format!("data: {chunk}\n\n").as_bytes()),
+                is_removed,
+                "{chunk}"
+            );
         }
     }
 

@@ -64,7 +64,7 @@ fn repeat(begin: &[String], fragment: impl Fn(usize) -> String, count: usize) ->
 
 const OPEN: &str = r#"{\"a\":\""#;
 
-const FROM_CHAT: [(&str, usize, Pieces); 10] = [
+const FROM_CHAT: [(&str, usize, Pieces); 12] = [
     ("text", 1_000, |n| repeat(&[], |_| delta(r#""content":"word ""#), n)),
     ("a call", 1_000, |n| repeat(&[call(0, r#""id":"a","#, OPEN)], |_| arguments(0), n)),
     ("a call behind an open one", 100, |n| {
@@ -94,6 +94,14 @@ const FROM_CHAT: [(&str, usize, Pieces); 10] = [
         repeat(&[], |_| delta(detail), n)
     }),
     ("calls", 16, |n| repeat(&[], |at| call(at, &format!(r#""id":"i{at}","#), "{}"), n)),
+    ("text behind a call with much white space", 500, |n| {
+        let begin = [call(0, "", &format!("{}{{}}", " ".repeat(20 * n)))];
+        repeat(&begin, |_| arguments(0), n)
+    }),
+    ("repetitions of a call with much white space", 500, |n| {
+        let begin = [call(0, "", &format!("{{{}}}", " ".repeat(20 * n)))];
+        repeat(&begin, |at| call(0, "", if at % 2 == 0 { "{" } else { "}" }), n)
+    }),
     ("choices", 500, |n| {
         let choice =
             |at| event(&format!(r#"{{"choices":[{{"index":{at},"delta":{{"content":"a"}}}}]}}"#));

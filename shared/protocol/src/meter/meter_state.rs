@@ -3,9 +3,11 @@
 mod event_forms;
 mod whole_body;
 
+use super::chat_output::ChatOutput;
 use super::choice_progress::{ChoiceProgress, has_later_index};
+use super::output_count::{OutputCount, estimate_tokens};
 use super::raw_usage::RawUsage;
-use super::text_deltas::{self, ChunkOutput, MessageOutput, OutputCount, count_output};
+use super::text_deltas::{self, count_output};
 use super::upstream_failure::{has_envelope, has_error_field};
 use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
@@ -61,8 +63,8 @@ pub(super) struct MeterState {
     pub(super) output: OutputCount,
     /// The output in the finished items of a response.
     output_in_items: OutputCount,
-    /// The output of chunks that have it in `message`.
-    output_in_messages: MessageOutput,
+    /// The output of chunks of Chat.
+    output_in_chunks: ChatOutput,
 }
 
 /// The bytes of the events that come before the model of a response begins, from which on they are
@@ -263,11 +265,11 @@ impl MeterState {
                 // The SDKs of OpenAI know an error by this field.
                 self.has_reported_end |= !self.is_anthropic && has_error_field(data);
                 self.started |= output.count.has_output;
-                self.add_chunk_output(output);
+                self.output.add(self.output_in_chunks.add(&output));
                 return self.observe_error(data, failure);
             }
         }
-        self.add_chunk_output(output);
+        self.output.add(self.output_in_chunks.add(&output));
         if self.first == AnswerStart::Nothing && !has_envelope(data) {
             self.note_foreign(data);
         }
@@ -294,14 +296,6 @@ impl MeterState {
         self.tally.note_outside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
-        }
-    }
-
-    fn add_chunk_output(&mut self, output: ChunkOutput) {
-        if output.is_in_message {
-            self.output.raise_to(self.output_in_messages.add(output.count));
-        } else {
-            self.output.add(output.count);
         }
     }
 
@@ -482,7 +476,7 @@ impl MeterState {
         let lacks_output = was_billed && !is_usage_final;
         // Every API documents the length of the prompt as a field that is always present, and no
         // prompt is empty. Some servers send zeros.
-        let estimated_input = text_deltas::estimate_tokens(request_bytes);
+        let estimated_input = estimate_tokens(request_bytes);
         let lacks_input = was_billed
             && tally.prompt_tokens() == 0
             && !can_be_prompt(tally.faults.prompt_in_output, estimated_input);

@@ -12,113 +12,12 @@
 //! * cited passages and annotations, log probabilities, and padding;
 //! * results of tools that ran at the vendor, which are part of the prompt;
 //! * the bytes of images and sound. The transcript of sound counts, and an image counts as
-//!   [`IMAGE_TOKENS`] tokens.
+//!   some tokens ([`OutputCount::estimate_tokens`]).
 
+use super::chat_output::{CHOICES_MAX, ChoiceMessage, ChunkOutput, OutputByKind};
+use super::output_count::{OutputCount, TextLength};
 use crate::json::DEPTH_MAX;
 use memchr::memchr2;
-
-/// The approximate number of characters in a token (Claude apps gateway page, 2026-08-22).
-const CHARS_PER_TOKEN: u64 = 4;
-
-/// The estimated number of tokens in `chars` characters.
-pub(super) fn estimate_tokens(chars: u64) -> u64 {
-    chars.div_ceil(CHARS_PER_TOKEN)
-}
-
-/// The estimated number of tokens in a generated image. Google bills 1,290 for one of 1024 by 1024
-/// (ai.google.dev, "Pricing", Gemini 2.5 Flash Image, read 2026-11), and OpenAI from 272 to 4,160
-/// by quality and size ("Image generation", 2026-11).
-pub(super) const IMAGE_TOKENS: u64 = 1_290;
-
-/// The length of a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TextLength {
-    /// The characters. An escape of JSON is one.
-    pub(super) chars: u64,
-    /// The bytes in UTF-8. Escapes are decoded.
-    pub(super) bytes: u64,
-}
-
-impl TextLength {
-    /// The length of text in UTF-8 that can be cut.
-    fn of_utf8(text: &[u8]) -> Self {
-        Self { chars: chars_in_utf8(text), bytes: to_count(text.len()) }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.chars += other.chars;
-        self.bytes += other.bytes;
-    }
-
-    /// The larger one of each count.
-    fn max(self, other: Self) -> Self {
-        Self { chars: self.chars.max(other.chars), bytes: self.bytes.max(other.bytes) }
-    }
-}
-
-fn to_count(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// The output of a model in an event or in an answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct OutputCount {
-    /// The text, thinking and tool input.
-    pub(super) text: TextLength,
-    /// The number of images.
-    pub(super) images: u64,
-    /// Whether there is any output, of whatever kind. Sound has no characters of its own.
-    pub(super) has_output: bool,
-}
-
-impl OutputCount {
-    fn from_text(text: TextLength) -> Self {
-        Self { text, images: 0, has_output: text.bytes > 0 }
-    }
-
-    /// The count of an answer of which nothing else is known than its text.
-    pub(super) fn from_utf8(text: &[u8]) -> Self {
-        Self::from_text(TextLength::of_utf8(text))
-    }
-
-    /// The count of `bytes` that are not read. Each counts as a character.
-    pub(super) fn from_unread(bytes: usize) -> Self {
-        let bytes = to_count(bytes);
-        Self::from_text(TextLength { chars: bytes, bytes })
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.text.add(other.text);
-        self.images += other.images;
-        self.has_output |= other.has_output;
-    }
-
-    /// The larger one of two counts of the same output.
-    pub(super) fn raise_to(&mut self, other: Self) {
-        self.text = self.text.max(other.text);
-        self.images = self.images.max(other.images);
-        self.has_output |= other.has_output;
-    }
-
-    /// Whether this has something that an earlier count of the same output did not have.
-    pub(super) fn exceeds(&self, earlier: Self) -> bool {
-        self.text.chars > earlier.text.chars || self.images > earlier.images
-    }
-
-    /// The estimated number of tokens.
-    pub(super) fn estimate_tokens(&self) -> u64 {
-        estimate_tokens(self.text.chars).saturating_add(self.image_tokens())
-    }
-
-    /// The most tokens that the text can have, one for each byte, and the estimate for the images.
-    pub(super) fn tokens_max(&self) -> u64 {
-        self.text.bytes.saturating_add(self.image_tokens())
-    }
-
-    fn image_tokens(&self) -> u64 {
-        self.images.saturating_mul(IMAGE_TOKENS)
-    }
-}
 
 /// Counts the output in a `content_block_delta`: its text, thinking or partial JSON. A signature
 /// does not count.
@@ -128,50 +27,15 @@ pub(super) fn count_content_delta(data: &[u8]) -> OutputCount {
 
 /// Counts what a model generated in an event or a whole answer. The time is linear in the length.
 /// Text that is cut or is not valid JSON counts as far as it can be read. Of the fields of a choice
-/// (`delta`, `message`, `text`) the first one with output counts, because the others can repeat it.
+/// (`delta`, `message`, `text`) the first one with thinking, the first one with text and the first one
+/// with calls counts, because the others can repeat it.
 pub(super) fn count_output(json: &[u8]) -> OutputCount {
     count_part(json, Part::Envelope).count
 }
 
-/// The output in a chunk of Chat.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ChunkOutput {
-    pub(super) count: OutputCount,
-    /// Whether it comes in `message`, where it can repeat the earlier chunks.
-    pub(super) is_in_message: bool,
-}
-
-/// Counts as [`count_output`].
+/// Counts as [`count_output`], and says where in the choices the output is.
 pub(super) fn count_chunk(json: &[u8]) -> ChunkOutput {
     count_part(json, Part::Envelope)
-}
-
-/// The output of a stream whose chunks have it in `message`. In most streams each one repeats all
-/// that came before.
-#[derive(Debug, Default)]
-pub(super) struct MessageOutput {
-    sum: OutputCount,
-    longest: OutputCount,
-    /// The number of messages that were not longer than those before.
-    repetitions: u32,
-    /// Whether the messages do not repeat each other.
-    is_in_pieces: bool,
-}
-
-/// So many messages that are not longer than those before repeat nothing.
-const REPETITIONS_MAX: u32 = 2;
-
-impl MessageOutput {
-    /// Adds the output of a chunk. Returns that of all.
-    pub(super) fn add(&mut self, count: OutputCount) -> OutputCount {
-        let is_longer = count.exceeds(self.longest);
-        self.repetitions += u32::from(count.has_output && !is_longer);
-        let is_shorter = count.has_output && self.longest.exceeds(count);
-        self.is_in_pieces |= is_shorter || self.repetitions > REPETITIONS_MAX;
-        self.sum.add(count);
-        self.longest.raise_to(count);
-        if self.is_in_pieces { self.sum } else { self.longest }
-    }
 }
 
 /// Whether the beginning of a chunk of Chat contains output of a model. The chunk then is not an
@@ -194,7 +58,7 @@ fn count_part(json: &[u8], part: Part) -> ChunkOutput {
     let text = scan.count_value(part, DEPTH_MAX);
     let has_output = text.bytes > 0 || scan.images > 0 || scan.has_sound;
     let count = OutputCount { text, images: scan.images, has_output };
-    ChunkOutput { count, is_in_message: scan.is_in_message }
+    ChunkOutput { count, pieces: scan.pieces, messages: scan.messages }
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
@@ -353,7 +217,6 @@ fn is_thinking(name: &[u8]) -> bool {
 }
 
 /// A walk over JSON text that counts the text of output.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct OutputScan<'a> {
     rest: &'a [u8],
     images: u64,
@@ -362,18 +225,26 @@ struct OutputScan<'a> {
     has_answer_text: bool,
     /// Whether what is read is not for the user.
     is_hidden: bool,
-    /// Whether the output of a choice is in its `message`.
-    is_in_message: bool,
+    /// The thinking and the calls in the parts of a choice that were read.
+    thinking: TextLength,
+    calls: TextLength,
+    /// The output in the choices, for [`ChunkOutput`].
+    pieces: OutputByKind,
+    messages: Vec<ChoiceMessage>,
 }
 
-/// The fields of a choice that can have its output, in the order in which they count.
-const CHOICE_FIELDS: [&[u8]; 3] = [b"delta", b"message", b"text"];
+/// The output of a choice, by its fields.
+#[derive(Default)]
+struct ChoiceOutput {
+    index: u64,
+    delta: OutputByKind,
+    message: OutputByKind,
+    text: OutputByKind,
+}
 
-/// What one of these fields has.
-#[derive(Debug, Clone, Copy, Default)]
-struct FieldOutput {
-    text: TextLength,
-    images: u64,
+/// Whether a field of a message of Chat has calls.
+fn has_calls(name: &[u8]) -> bool {
+    matches!(name, b"tool_calls" | b"function_call")
 }
 
 impl<'a> OutputScan<'a> {
@@ -384,7 +255,10 @@ impl<'a> OutputScan<'a> {
             has_sound: false,
             has_answer_text: false,
             is_hidden: false,
-            is_in_message: false,
+            thinking: TextLength::default(),
+            calls: TextLength::default(),
+            pieces: OutputByKind::default(),
+            messages: Vec::new(),
         }
     }
 
@@ -438,10 +312,11 @@ impl<'a> OutputScan<'a> {
     fn count_object(&mut self, part: Part, levels: usize) -> TextLength {
         self.rest = &self.rest[1..];
         // Vendors and gateways repeat the same thinking under several names.
-        let (mut text, mut thinking) = (TextLength::default(), TextLength::default());
+        let none = TextLength::default();
+        let (mut text, mut thinking, mut calls) = (none, none, none);
         let (mut kind, mut has_result): (&[u8], _) = (b"", false);
         let (images, had_answer_text) = (self.images, self.has_answer_text);
-        let mut choice = [FieldOutput::default(); CHOICE_FIELDS.len()];
+        let mut choice = (part == Part::Choice).then(ChoiceOutput::default);
         while let Some(byte) = self.peek() {
             if byte != b'"' {
                 self.rest = &self.rest[1..];
@@ -462,28 +337,30 @@ impl<'a> OutputScan<'a> {
             has_result |= name == b"result"
                 && self.rest.starts_with(b"\"")
                 && !self.rest.starts_with(b"\"\"");
-            let (was_hidden, images) = (self.is_hidden, self.images);
+            let was_hidden = self.is_hidden;
             self.is_hidden |=
                 is_thinking(name) || (part == Part::Message && !ANSWER_FIELDS.contains(&name));
-            let counted = self.count_value(part.field(name), levels);
-            self.is_hidden = was_hidden;
-            let field = CHOICE_FIELDS.iter().position(|known| *known == name);
-            if let (Part::Choice, Some(field)) = (part, field) {
-                choice[field] = FieldOutput { text: counted, images: self.images - images };
-            } else if is_thinking(name) {
-                thinking = counted.max(thinking);
+            if let Some(choice) = &mut choice {
+                self.count_choice_field(choice, name, levels);
             } else {
-                text.add(counted);
+                let counted = self.count_value(part.field(name), levels);
+                if is_thinking(name) {
+                    thinking = counted.max(thinking);
+                } else if part == Part::Message && has_calls(name) {
+                    calls.add(counted);
+                } else {
+                    text.add(counted);
+                }
             }
+            self.is_hidden = was_hidden;
         }
         if is_thinking(kind) || is_not_output_type(kind) {
             self.has_answer_text = had_answer_text;
         }
-        let has_output = |field: &FieldOutput| field.text.bytes > 0 || field.images > 0;
-        if let Some(first) = choice.iter().position(has_output) {
-            self.images = images + choice[first].images;
-            self.is_in_message |= CHOICE_FIELDS[first] == b"message";
-            text.add(choice[first].text);
+        if let Some(choice) = choice {
+            let counted = self.add_choice(&choice);
+            self.images = images + counted.images;
+            return counted.text;
         }
         if kind.ends_with(b"audio.delta") {
             self.has_sound |= text.bytes > 0;
@@ -494,8 +371,51 @@ impl<'a> OutputScan<'a> {
             return TextLength::default();
         }
         self.images += u64::from(kind == IMAGE_CALL && has_result && part == Part::Output);
+        if part == Part::Message {
+            self.thinking.add(thinking);
+            self.calls.add(calls);
+        }
         text.add(thinking);
+        text.add(calls);
         text
+    }
+
+    /// Reads the value of a choice's field.
+    fn count_choice_field(&mut self, choice: &mut ChoiceOutput, name: &[u8], levels: usize) {
+        let field = match name {
+            b"delta" => &mut choice.delta,
+            b"message" => &mut choice.message,
+            b"text" => &mut choice.text,
+            b"index" => {
+                let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let digits = std::str::from_utf8(&self.rest[..digits]).unwrap_or_default();
+                choice.index = digits.parse().unwrap_or(0);
+                return;
+            }
+            _ => {
+                self.count_value(Part::Other, levels);
+                return;
+            }
+        };
+        let images = self.images;
+        (self.thinking, self.calls) = (TextLength::default(), TextLength::default());
+        let all = self.count_value(Part::Choice.field(name), levels);
+        let (thinking, calls) = (self.thinking, self.calls);
+        let mut text = OutputCount::from_text(all.minus(thinking).minus(calls));
+        text.images = self.images - images;
+        text.has_output |= text.images > 0;
+        let (thinking, calls) = (OutputCount::from_text(thinking), OutputCount::from_text(calls));
+        *field = OutputByKind { thinking, text, calls };
+    }
+
+    /// Adds the output of a choice, whose fields can repeat each other. Returns that of all kinds.
+    fn add_choice(&mut self, choice: &ChoiceOutput) -> OutputCount {
+        let pieces = choice.delta.or(choice.text);
+        self.pieces = self.pieces.plus(pieces);
+        if choice.message.has_output() && self.messages.len() < CHOICES_MAX {
+            self.messages.push(ChoiceMessage { index: choice.index, output: choice.message });
+        }
+        choice.delta.or(choice.message).or(choice.text).total()
     }
 
     fn count_list(&mut self, part: Part, levels: usize) -> TextLength {
@@ -574,15 +494,6 @@ fn utf8_bytes(digits: &[u8]) -> u64 {
         [b'0', b'0'..=b'7', ..] => 2,
         _ => 3,
     }
-}
-
-/// Characters in UTF-8 that can be cut: all bytes except continuation bytes.
-fn chars_in_utf8(bytes: &[u8]) -> u64 {
-    // A count for each chunk lets the compiler use vector instructions.
-    bytes
-        .chunks(255)
-        .map(|part| part.iter().map(|b| u64::from(b & 0xC0 != 0x80)).sum::<u64>())
-        .sum()
 }
 
 #[cfg(test)]

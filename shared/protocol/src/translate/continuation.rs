@@ -184,6 +184,11 @@ impl PendingState {
         list.items().into_iter().flatten().for_each(|entry| self.details.add_entry(entry));
     }
 
+    /// Removes the entries of `reasoning_details` so far, which the next ones repeat.
+    pub(super) fn remove_details(&mut self) {
+        self.details = ReasoningDetails::default();
+    }
+
     /// The text in entries of `reasoning_details`, for upstreams that send it nowhere else.
     pub(super) fn detail_text(list: JsonValue<'_>) -> String {
         let text = |entry: JsonValue<'_>| {

@@ -8,8 +8,12 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(super) struct StepQueue {
     entries: VecDeque<QueueEntry>,
-    held_bytes: usize,
+    /// The bytes of the texts of all entries.
+    text_bytes: usize,
 }
+
+/// The bytes that an allocation takes beside its content.
+const ALLOCATION_BYTES: usize = 16;
 
 /// An entry of the queue.
 #[derive(Debug)]
@@ -27,12 +31,11 @@ pub(super) enum QueueEntry {
 }
 
 impl QueueEntry {
-    fn held_bytes(&self) -> usize {
-        let text = match self {
-            Self::Delta(text) | Self::Signature(text) => text.len(),
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Delta(text) | Self::Signature(text) => text.capacity() + ALLOCATION_BYTES,
             Self::Step(_) | Self::End | Self::Failure(_) => 0,
-        };
-        size_of::<Self>() + text
+        }
     }
 }
 
@@ -58,22 +61,39 @@ impl StepQueue {
 
     /// The bytes of memory that the queue takes.
     pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.text_bytes + self.entries.capacity() * size_of::<QueueEntry>()
     }
 
     pub(super) fn push(&mut self, entry: impl Into<QueueEntry>) {
         let entry = entry.into();
-        self.held_bytes += entry.held_bytes();
+        self.text_bytes += entry.text_bytes();
         self.entries.push_back(entry);
     }
 
     pub(super) fn pop(&mut self) -> Option<QueueEntry> {
         let entry = self.entries.pop_front()?;
-        self.held_bytes -= entry.held_bytes();
-        if self.entries.is_empty() {
-            // A queue that has grown keeps its memory otherwise.
-            self.entries = VecDeque::new();
+        self.text_bytes -= entry.text_bytes();
+        // A queue that has grown keeps its memory otherwise.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(2 * self.entries.len());
         }
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_gives_back_its_memory_and_counts_it() {
+        let mut queue = StepQueue::default();
+        (0..10_000).for_each(|_| queue.push(ResponseStep::Close));
+        assert!(queue.held_bytes() >= 10_000 * size_of::<QueueEntry>());
+        (0..9_900).for_each(|_| assert!(queue.pop().is_some()));
+        assert!(queue.entries.capacity() <= 500, "{}", queue.entries.capacity());
+        assert_eq!(queue.held_bytes(), queue.entries.capacity() * size_of::<QueueEntry>());
+        (0..100).for_each(|_| assert!(queue.pop().is_some()));
+        assert_eq!((queue.pop().is_none(), queue.held_bytes()), (true, 0));
     }
 }

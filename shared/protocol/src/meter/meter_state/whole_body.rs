@@ -3,7 +3,8 @@
 use super::MeterState;
 use crate::json::to_strict_json;
 use crate::meter::AnswerEnd;
-use crate::meter::text_deltas::{OutputCount, count_output};
+use crate::meter::output_count::OutputCount;
+use crate::meter::text_deltas::count_output;
 use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
 use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
 use crate::response_form::{begins_with_event, is_binary};

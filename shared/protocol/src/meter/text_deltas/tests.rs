@@ -1,5 +1,6 @@
 //! Tables of generated and other text, in every API, and the estimates of images.
 
+use super::super::output_count::IMAGE_TOKENS;
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -185,31 +186,6 @@ fn bytes_of_text_are_those_of_its_utf8() {
     assert_eq!(images.tokens_max(), 2 + 2 * IMAGE_TOKENS);
 }
 
-/// The fields of a choice can repeat each other, and each `message` those before.
-#[test]
-fn repeated_output_of_a_choice_counts_once() {
-    let chars = |chunks: &[String]| {
-        let mut meter = crate::meter::UsageMeter::for_stream();
-        for chunk in chunks {
-            meter.observe(format!("data: {{\"choices\":[{{{chunk}}}]}}\n\n").as_bytes());
-        }
-        meter.finish(100).output_chars
-    };
-    let message = |text: &str| format!(r#""message":{{"content":"{text}"}}"#);
-    let delta = |text: &str| format!(r#""delta":{{"content":"{text}"}}"#);
-    let both = |number| format!("{},{}", delta("ten words."), message(&TEXT.repeat(number)));
-    assert_eq!(chars(&(1..20).map(both).collect::<Vec<_>>()), 190);
-    assert_eq!(chars(&(1..20).map(|n| message(&TEXT.repeat(n))).collect::<Vec<_>>()), 190);
-    let deltas = [delta("ten "), delta("words."), message(TEXT)];
-    assert_eq!(chars(&deltas), 10);
-    assert_eq!(chars(&[message(TEXT), message(TEXT)]), 10);
-    let pieces = ["ten ", "word", "s.", " ten", " words", "."].map(message);
-    assert_eq!(chars(&pieces), 21);
-    assert_eq!(chars(&[r#""delta":{},"text":"ten words.""#.to_owned()]), 10);
-    let images = r#""delta":{"images":["x"]},"message":{"content":null,"images":["x"]}"#;
-    assert_eq!(count_output(format!("{{\"choices\":[{{{images}}}]}}").as_bytes()).images, 1);
-}
-
 #[test]
 fn images_and_sound_are_output_without_text() {
     let data = "iVBORw0KGgo=".repeat(1_000);
@@ -223,6 +199,7 @@ fn images_and_sound_are_output_without_text() {
         (choice("message", json!({"content": [image]})), 1),
         (choice("delta", json!({"images": [{"b64_json": data}]})), 1),
         (choice("delta", json!({"images": [url]})), 1),
+        (json!({"choices": [{"delta": {"images": ["x"]}, "message": {"images": ["x"]}}]}), 1),
         (choice("delta", json!({"images": []})), 0),
         (choice("delta", json!({"images": [{"image_url": {"url": ""}}]})), 0),
         (json!({"item": {"type": "image_generation_call", "result": data}}), 1),
@@ -339,9 +316,4 @@ proptest! {
     )) {
         count_output(&bytes);
     }
-}
-
-#[test]
-fn tokens_round_up() {
-    assert_eq!([0, 1, 4, 5].map(estimate_tokens), [0, 1, 1, 2]);
 }

@@ -2,6 +2,9 @@
 //!
 //! Some servers leave out the index, repeat the id, or give several calls one index. Others send a call
 //! again when it is whole. A client runs each call that it gets, so what repeats a call is no call.
+//!
+//! Behind a whole call, an object begins a new call. It repeats the call before if it comes in a later
+//! chunk and says the same, apart from white space between its values.
 
 use crate::translate::neutral_response::PartStart;
 
@@ -15,12 +18,15 @@ pub(super) struct PendingToolCall {
     pub(super) unique_id: String,
     /// The name so far. Some servers send it in pieces, so it can grow until the arguments begin.
     pub(super) name: String,
-    /// The text of the arguments so far.
+    /// The text of the arguments so far. It is compact from when something came behind it.
     pub(super) arguments: String,
+    is_compact: bool,
     /// The bytes of the arguments that are in the sequence of parts.
     sent_bytes: usize,
-    /// The bytes with which fragments behind the whole arguments have repeated them.
+    /// The bytes of the compact arguments that fragments behind them have repeated, and the scan of
+    /// these fragments.
     repeated_bytes: usize,
+    repetition: CompactScan,
     /// Whether the call is in the sequence of parts.
     pub(super) is_open: bool,
 }
@@ -54,13 +60,14 @@ impl PendingToolCall {
     }
 
     /// Takes what came for this call when it was whole. Returns the arguments of the next call if it
-    /// begins one: it has another name, or no id and an object that differs from the arguments of this
-    /// call. Google's layer gives every call the index 0, some bridges without an id
-    /// (NousResearch/hermes-agent #62940, su-kaka/gcli2api #406).
-    pub(super) fn take_next_arguments(
+    /// begins one: it has another name, or no id and an object that does not repeat this call. Google's
+    /// layer gives every call the index 0, some bridges without an id (NousResearch/hermes-agent #62940,
+    /// su-kaka/gcli2api #406).
+    fn take_next_arguments(
         &mut self,
         label: &mut CallLabel,
         text: &str,
+        can_repeat: bool,
     ) -> Option<String> {
         if !label.name.is_empty() && label.name != self.name {
             return Some(text.to_owned());
@@ -69,22 +76,27 @@ impl PendingToolCall {
             return None;
         }
         label.name.clone_from(&self.name);
-        self.take_text_behind(text)
+        let next = if can_repeat { self.take_text_behind(text)? } else { text.to_owned() };
+        next.trim_start().starts_with('{').then_some(next)
     }
 
-    /// The arguments of the next call, if `text` and what came before it do not repeat this one.
+    /// The text behind this call, with what was taken for a repetition before. `None` as long as all of
+    /// it repeats the arguments.
     fn take_text_behind(&mut self, text: &str) -> Option<String> {
-        let known = self.arguments.get(self.repeated_bytes..).unwrap_or_default();
-        if known.starts_with(text) || is_same_json(text, &self.arguments) {
-            self.repeated_bytes += text.len();
-            if self.repeated_bytes >= self.arguments.len() {
-                self.repeated_bytes = 0;
-            }
+        if !std::mem::replace(&mut self.is_compact, true) {
+            self.arguments = CompactScan::default().compact(&self.arguments);
+            self.sent_bytes = self.arguments.len();
+        }
+        let (repeated, rest) = self.arguments.split_at_checked(self.repeated_bytes)?;
+        let compact = self.repetition.compact(text);
+        if rest.starts_with(&compact) {
+            let is_end = rest.len() == compact.len();
+            self.repeated_bytes = if is_end { 0 } else { repeated.len() + compact.len() };
             return None;
         }
-        let repeated = std::mem::take(&mut self.repeated_bytes);
-        let next = [self.arguments.get(..repeated).unwrap_or_default(), text].concat();
-        next.trim_start().starts_with('{').then_some(next)
+        let next = [repeated, text].concat();
+        (self.repeated_bytes, self.repetition) = (0, CompactScan::default());
+        Some(next)
     }
 
     fn held_bytes(&self) -> usize {
@@ -93,10 +105,25 @@ impl PendingToolCall {
     }
 }
 
-/// Whether two texts differ at most in white space.
-fn is_same_json(one: &str, other: &str) -> bool {
-    let is_letter = |byte: &u8| !byte.is_ascii_whitespace();
-    one.bytes().filter(is_letter).eq(other.bytes().filter(is_letter))
+/// Leaves out the white space of JSON that comes in pieces, except for that in strings.
+#[derive(Debug, Default)]
+struct CompactScan {
+    in_string: bool,
+    after_backslash: bool,
+}
+
+impl CompactScan {
+    fn compact(&mut self, text: &str) -> String {
+        let mut compact = text.to_owned();
+        compact.retain(|letter| {
+            let is_kept = self.in_string || !letter.is_ascii_whitespace();
+            let is_quote = letter == '"' && !self.after_backslash;
+            self.after_backslash = self.in_string && letter == '\\' && !self.after_backslash;
+            self.in_string ^= is_quote;
+            is_kept
+        });
+        compact
+    }
 }
 
 /// How a fragment names its call.
@@ -113,6 +140,8 @@ pub(super) struct CallList {
     pub(super) calls: Vec<PendingToolCall>,
     /// The bytes of all calls.
     held_bytes: usize,
+    /// The number of calls before the list that is read.
+    calls_before: usize,
     /// The number of the call behind the last one of the `message` that is read.
     next_in_message: usize,
 }
@@ -123,17 +152,21 @@ impl CallList {
         self.held_bytes
     }
 
-    /// Begins to read the calls of a `message`.
-    pub(super) fn begin_message(&mut self) {
+    /// Begins to read a list of calls.
+    pub(super) fn begin_list(&mut self) {
+        self.calls_before = self.calls.len();
         self.next_in_message = 0;
     }
 
     /// The call that a fragment of a delta continues. A new id with a name is a new call. Without an
-    /// index and an id, a fragment with the name of the last call continues that one.
+    /// index and an id, a fragment with the name of the last call continues that one, if it is of an
+    /// earlier list.
     pub(super) fn find(&self, label: &CallLabel) -> Option<usize> {
         let CallLabel { index, id, name } = label;
         let last = self.calls.last().filter(|call| id.is_empty() && call.name == *name);
-        let has_last_name = index.is_none() && last.is_some_and(|call| call.index.is_none());
+        let is_earlier = self.calls_before == self.calls.len();
+        let has_last_name =
+            is_earlier && index.is_none() && last.is_some_and(|call| call.index.is_none());
         let continued = has_last_name.then(|| self.calls.len() - 1);
         continued.or_else(|| {
             self.calls.iter().rposition(|call| {
@@ -150,11 +183,13 @@ impl CallList {
     /// before, or only go on with the last one.
     pub(super) fn find_in_message(&mut self, label: &CallLabel, arguments: &str) -> Option<usize> {
         let has_id = !label.id.is_empty();
+        let compact = CompactScan::default().compact(arguments);
         let repeats = |call: &PendingToolCall| {
             if has_id {
                 return call.id == label.id;
             }
-            call.name == label.name && arguments.starts_with(&call.arguments)
+            let known = call.arguments.as_str();
+            call.name == label.name && (arguments.starts_with(known) || compact.starts_with(known))
         };
         let next = if has_id { 0 } else { self.next_in_message.min(self.calls.len()) };
         let repeated = self.calls[next..].iter().position(repeats).map(|number| next + number);
@@ -176,13 +211,34 @@ impl CallList {
         self.calls.push(call);
     }
 
-    /// Changes a call with `change`.
-    pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut PendingToolCall)) {
-        if let Some(call) = self.calls.get_mut(number) {
-            let before = call.held_bytes();
-            change(call);
-            self.held_bytes = self.held_bytes - before + call.held_bytes();
-        }
+    /// Changes a call with `change`. Returns what that returns, and `None` if there is no such call.
+    pub(super) fn change<T>(
+        &mut self,
+        number: usize,
+        change: impl FnOnce(&mut PendingToolCall) -> T,
+    ) -> Option<T> {
+        let call = self.calls.get_mut(number)?;
+        let before = call.held_bytes();
+        let changed = change(call);
+        self.held_bytes = self.held_bytes - before + call.held_bytes();
+        Some(changed)
+    }
+
+    /// Whether a call began in an earlier list than the one that is read, so that an element can repeat
+    /// it.
+    pub(super) fn can_be_repeated(&self, number: usize) -> bool {
+        number < self.calls_before
+    }
+
+    /// Takes what came for a whole call, and returns the arguments of the next call if it begins one.
+    pub(super) fn take_next_arguments(
+        &mut self,
+        number: usize,
+        label: &mut CallLabel,
+        text: &str,
+    ) -> Option<String> {
+        let can_repeat = self.can_be_repeated(number);
+        self.change(number, |call| call.take_next_arguments(label, text, can_repeat)).flatten()
     }
 
     /// The id of the next call in the translation: the received one, or a made one if it is empty or

@@ -46,7 +46,7 @@ pub(in crate::translate) struct ChatReader {
     output_fields: [Option<OutputField>; 3],
     /// The field that is read.
     field: OutputField,
-    /// The text of each block so far, if it comes in `message`.
+    /// The text of each block so far, if it comes in `message`, and the details of the last one as JSON.
     message_texts: BTreeMap<Block, String>,
     /// Whether the one call comes in the field `function_call`, which OpenAI has replaced by
     /// `tool_calls` (API reference, 2026-11).
@@ -91,6 +91,7 @@ type Block = (u64, u64);
 const THINKING_BLOCK: Block = (0, 0);
 const TEXT_BLOCK: Block = (0, 1);
 const REFUSAL_BLOCK: Block = (0, 2);
+const DETAILS_BLOCK: Block = (0, 3);
 
 impl ChatReader {
     /// A reader of an answer of the upstream's model `model`.
@@ -289,7 +290,7 @@ impl ChatReader {
         delta: &mut ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        self.calls.begin_message();
+        self.calls.begin_list();
         for (mut call, number) in delta.take_objects("tool_calls").zip(0..) {
             let index = call.take_number("index").or(self.is_in_message().then_some(number));
             let function = call.take_object("function").unwrap_or_default();
@@ -405,8 +406,26 @@ impl ChatReader {
             Some(text)
         });
         let Some(details) = delta.take_value("reasoning_details") else { return text };
+        let detail_text = PendingState::detail_text(details);
+        self.add_details(details, &detail_text);
+        text.or_else(|| Some(self.new_text(THINKING_BLOCK, detail_text)))
+            .filter(|text| !text.is_empty())
+    }
+
+    /// Keeps details for the upstream. Those of a `message` can repeat the earlier ones.
+    fn add_details(&mut self, details: JsonValue<'_>, text: &str) {
+        if self.is_in_message() {
+            let raw = details.raw();
+            let earlier = self.message_texts.insert(DETAILS_BLOCK, raw.to_owned());
+            if earlier.as_deref() == Some(raw) {
+                return;
+            }
+            let known = self.message_texts.get(&THINKING_BLOCK);
+            if known.is_none_or(|known| text.starts_with(known.as_str())) {
+                self.sequence.state.remove_details();
+            }
+        }
         self.sequence.state.add_details(details);
-        text.or_else(|| Some(PendingState::detail_text(details)).filter(|text| !text.is_empty()))
     }
 
     /// Reads a fragment of a call. Each element of a whole answer is a complete call, also if ids are
@@ -463,13 +482,14 @@ impl ChatReader {
         };
         let next = self.calls.calls.len();
         let position = known.unwrap_or(next);
-        if let Some(call) = self.calls.calls.get_mut(position) {
-            if self.field == OutputField::Message && text.starts_with(&call.arguments) {
+        if let Some(call) = self.calls.calls.get(position) {
+            let can_repeat = self.is_in_message() && self.calls.can_be_repeated(position);
+            if can_repeat && text.starts_with(&call.arguments) {
                 text = text.get(call.arguments.len()..).unwrap_or_default().to_owned().into();
             }
             // A whole object cannot go on.
             if call.is_open && self.sequence.is_whole_call(position) {
-                let arguments = call.take_next_arguments(label, &text);
+                let arguments = self.calls.take_next_arguments(position, label, &text);
                 return arguments.map_or((position, String::new()), |arguments| (next, arguments));
             }
         }

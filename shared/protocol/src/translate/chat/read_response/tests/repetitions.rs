@@ -1,6 +1,10 @@
 //! Tables of streams of Chat whose output comes again, in several fields, or beside what is no output.
 
 use super::*;
+use crate::sse::SseEvent;
+use crate::translate::chat::read_response::ChatReader;
+use crate::translate::continuation::ReturnedState;
+use crate::translate::neutral_response::ResponseStep;
 
 /// The steps of a client of the Messages API: text, and calls as `f{..}`.
 fn said(events: &[&str]) -> String {
@@ -63,10 +67,25 @@ fn repetition_of_a_call_is_no_call() {
         (vec![named("f", r#"{"a""#), named("f", ":2}")], r#"f{"a":1};f{"a":2};"#),
         (vec![named("g", r#"{"a":1}"#)], r#"f{"a":1};g{"a":1};"#),
         (vec![piece(r#"{"a":2}"#)], r#"f{"a":1};f{"a":2};"#),
+        (vec![piece(r#"{ "a": 1 }"#), piece(r#"{"a":2}"#)], r#"f{"a":1};f{"a":2};"#),
+        (vec![piece(r#"{ "a""#), piece(" :1}"), piece(r#"{"a":2}"#)], r#"f{"a":1};f{"a":2};"#),
     ] {
         let parts: Vec<_> =
             [first, &whole].into_iter().chain(repetition.iter().map(String::as_str)).collect();
         check_said(&parts, expected);
+    }
+    // White space is a part of the arguments inside of strings only.
+    for (first, behind, expected) in [
+        (r#"{ "a": 1 }"#, vec![r#"{"a":1}"#], r#"f{ "a": 1 };"#),
+        (r#"{ "a": 1 }"#, vec![r#"{"a":1}"#, r#"{"a":2}"#], r#"f{ "a": 1 };f{"a":2};"#),
+        (r#"{ "a": 1 }"#, vec![r#"{"a":1}"#, r#"{"a":1}"#], r#"f{ "a": 1 };"#),
+        (r#"{"a":"x y"}"#, vec![r#"{"a":"xy"}"#], r#"f{"a":"x y"};f{"a":"xy"};"#),
+        (r#"{"a":"\" y"}"#, vec![r#"{"a":"\"y"}"#], r#"f{"a":"\" y"};f{"a":"\"y"};"#),
+        (r#"{"a":"x y"}"#, vec![r#"{ "a":"x"#, r#" y" }"#], r#"f{"a":"x y"};"#),
+        (r#"{"a":"x y"}"#, vec![r#"{ "a":"x"#, r#"y" }"#], r#"f{"a":"x y"};f{"a":"xy" };"#),
+    ] {
+        let parts: Vec<_> = [first].into_iter().chain(behind).map(|it| named("f", it)).collect();
+        check_said(&parts.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }
     // Without an index.
     for (name, number, expected) in [
@@ -84,6 +103,27 @@ fn repetition_of_a_call_is_no_call() {
     check_said(&[with_id, with_id], r#"f{"a":1};"#);
 }
 
+/// Elements of one list are different calls, or pieces of one, but never the same call again.
+#[test]
+fn elements_of_one_list_do_not_repeat_each_other() {
+    let delta =
+        |elements: &[String]| format!(r#""delta":{{"tool_calls":[{}]}}"#, elements.join(","));
+    let message = |list: &str| list.replacen("delta", "message", 1);
+    for index in ["", r#""index":0,"#] {
+        let call = format!(r#"{{{index}"function":{{"name":"f","arguments":"{{}}"}}}}"#);
+        let both = delta(&[call.clone(), call.clone()]);
+        check_said(&[&both], "f{};f{};");
+        check_said(&[&both, &both], "f{};f{};");
+        check_said(&[&message(&both)], "f{};f{};");
+        check_said(&[&message(&both), &message(&both)], "f{};f{};");
+        let begin = format!(r#"{{{index}"function":{{"name":"f","arguments":"{{"}}}}"#);
+        let end = format!(r#"{{{index}"function":{{"arguments":"}}"}}}}"#);
+        check_said(&[&delta(&[begin, end])], "f{};");
+    }
+    let begun = r#"{"function":{"name":"f","arguments":""}}"#.to_owned();
+    check_said(&[&delta(&[begun.clone(), begun])], "f{};f{};");
+}
+
 /// Each `message` of a stream can repeat the calls before, or have only the next ones.
 #[test]
 fn calls_in_messages_come_once() {
@@ -99,6 +139,7 @@ fn calls_in_messages_come_once() {
     let [one, two, other] = [call("f", 1), call("f", 2), call("g", 1)];
     let both = [&one, &two];
     let indexed = one.replacen('{', r#"{"index":0,"#, 1);
+    let spaced = one.replace('{', "{ ").replacen("{ ", "{", 2);
     let begun = r#"{"function":{"name":"f","arguments":"{\"a\""}}"#.to_owned();
     let rest = r#"{"function":{"arguments":":1}"}}"#.to_owned();
     let id = |id: &str, call: &str| call.replacen('{', &format!(r#"{{"id":"{id}","#), 1);
@@ -112,6 +153,10 @@ fn calls_in_messages_come_once() {
         (vec![message(&[&one]), message(&both)], r#"f{"a":1};f{"a":2};"#),
         (vec![message(&both), message(&both)], r#"f{"a":1};f{"a":2};"#),
         (vec![message(&[&one]), message(&[&two])], r#"f{"a":1};f{"a":2};"#),
+        (
+            vec![message(&[&spaced]), message(&[&one]), message(&[&spaced, &two])],
+            r#"f{ "a":1};f{"a":2};"#,
+        ),
         (
             vec![message(&[&one]), message(&[&other]), message(&[&one, &other])],
             r#"f{"a":1};g{"a":1};"#,
@@ -189,5 +234,38 @@ fn statistics_beside_the_usage_are_no_error() {
         let mut meter = crate::meter::UsageMeter::for_stream();
         meter.observe(format!("data: {text}\n\ndata: {last}\n\n").as_bytes());
         assert_eq!(meter.has_error(), is_error, "{more}");
+    }
+}
+
+/// The text of thinking, and the entries that the upstream wants back.
+#[test]
+fn details_in_messages_come_once() {
+    let message = |entries: &[&str]| {
+        choice(&format!(r#""message":{{"reasoning_details":[{}]}}"#, entries.join(",")))
+    };
+    let text = |text: &str| format!(r#"{{"type":"reasoning.text","text":"{text}"}}"#);
+    let (hm, longer, other) = (text("Hm"), text("Hm, so"), text(", so"));
+    let sealed = r#"{"type":"reasoning.encrypted","data":"QUJD"}"#;
+    for (messages, shown, entries) in [
+        (vec![message(&[&hm]), message(&[&hm])], "Hm", vec![hm.as_str()]),
+        (vec![message(&[&hm]), message(&[&longer])], "Hm, so", vec![&longer]),
+        (vec![message(&[&hm]), message(&[&hm, sealed])], "Hm", vec![&hm, sealed]),
+        (vec![message(&[&hm]), message(&[sealed])], "Hm", vec![&hm, sealed]),
+        (vec![message(&[&hm]), message(&[&other])], "Hm, so", vec![&longer]),
+    ] {
+        let (mut reader, mut text) = (ChatReader::new("m"), String::new());
+        for message in &messages {
+            let event = SseEvent { name: b"", data: message.as_bytes(), dropped: 0 };
+            reader.read_event(&event, &mut |step| {
+                if let ResponseStep::Delta(delta) = step {
+                    text.push_str(delta);
+                }
+            });
+        }
+        assert_eq!(text, shown, "{messages:?}");
+        let signature = reader.sequence.state.thinking_signature();
+        let thinking = [(text.as_str(), signature.as_deref())].into_iter();
+        let returned = ReturnedState::new("m", false, thinking);
+        assert_eq!(returned.details, Some(format!("[{}]", entries.join(","))), "{messages:?}");
     }
 }
