@@ -175,21 +175,9 @@ fn is_complete_chunk(event: &[u8]) -> bool {
     any_data_line(event, |data| data == b"[DONE]" || is_json(data))
 }
 
-/// The fields of a usage chunk and of every other chunk (API reference of Chat Completions, 2026-11).
-const CHUNK_FIELDS: [&str; 9] = [
-    "id",
-    "object",
-    "created",
-    "model",
-    "system_fingerprint",
-    "service_tier",
-    "obfuscation",
-    "choices",
-    "usage",
-];
-
 /// Whether an event is a chunk with usage, without a choice, and without anything else that a client
-/// could miss, such as an error or citations.
+/// could miss: an error, or a list such as citations (docs.x.ai, "Live Search", 2026-11). Other fields are
+/// not a reason to send a chunk without a choice to a client that does not expect one.
 fn is_usage_chunk(event: &[u8]) -> bool {
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
@@ -199,10 +187,12 @@ fn is_usage_chunk(event: &[u8]) -> bool {
         let is_object = json::for_each_field(data, |name, span| {
             let value = data.get(span).unwrap_or_default();
             let is_null = value == b"null";
+            let is_list = value.starts_with(b"[") && !is_empty_list(value);
             match name.as_ref() {
                 "choices" => lacks_choice = is_empty_list(value),
                 "usage" => has_usage = !is_null,
-                _ => has_more |= !is_null && !CHUNK_FIELDS.contains(&name.as_ref()),
+                "error" => has_more |= !is_null,
+                _ => has_more |= is_list,
             }
             Ok(())
         });
@@ -328,7 +318,8 @@ mod tests {
             (json!({"system_fingerprint": "f", "service_tier": "t", "obfuscation": "x"}), true),
             (json!({"citations": ["https://example.com"]}), false),
             (json!({"search_results": [{"title": "t"}]}), false),
-            (json!({"x": null}), true),
+            (json!({"x": null, "citations": []}), true),
+            (json!({"x_groq": {"id": "req_1"}, "provider": "p"}), true),
             (json!({"error": {"code": 502}}), false),
         ] {
             let mut chunk = json!({"choices": [], "usage": {"prompt_tokens": 1}});
