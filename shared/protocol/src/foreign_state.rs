@@ -1,19 +1,23 @@
-//! Removes from a request what only another upstream can read, before it passes untranslated.
+//! Fits a request that passes untranslated: removes what only another upstream can read, and what
+//! the model is known to refuse.
 //!
 //! A client returns what it got: thinking and reasoning items that were translated for it, with a
 //! state or an id of Baton's own, ids of calls in another vendor's letters, and what a vendor adds
 //! to its answers. After a failover the next upstream refuses them ("Invalid `signature` in
-//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A request
-//! without them keeps all of its bytes.
+//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A client of
+//! Chat Completions also sends settings of the model that it asks for, which another vendor's account
+//! refuses. A request without them keeps all of its bytes.
 
 mod chat_history;
+mod chat_settings;
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
-use crate::translate::{STATE_PREFIX, sanitize_id};
+use crate::translate::{STATE_PREFIX, TranslationError, sanitize_id};
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::clean_text;
 use chat_history::ChatHistory;
+use chat_settings::ChatSettings;
 use memchr::memmem;
 use std::ops::Range;
 
@@ -27,8 +31,22 @@ pub fn may_have_foreign_state(
     match upstream {
         UpstreamProtocol::Messages => may_have_foreign_blocks(body),
         UpstreamProtocol::Responses => may_have_foreign_items(body),
-        UpstreamProtocol::Chat => chat_history::may_need_change(body, capabilities),
+        UpstreamProtocol::Chat => {
+            chat_history::may_need_change(body, capabilities)
+                || chat_settings::may_need_change(body, capabilities)
+        }
     }
+}
+
+/// Why a request cannot pass to the upstream. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitRequest {
+    /// It refers to an item that no upstream has.
+    #[error(transparent)]
+    Reference(#[from] ForeignReference),
+    /// It has a setting that the upstream refuses, and without which the answer would be another.
+    #[error(transparent)]
+    Setting(#[from] TranslationError),
 }
 
 /// A request refers to an item that only Baton's translation named, so no upstream has it. The text
@@ -43,15 +61,15 @@ pub struct ForeignReference {
     id: String,
 }
 
-/// The body without foreign state, or `None` if it has none.
+/// The body without foreign state and refused settings, or `None` if it has none.
 ///
 /// # Errors
-/// [`ForeignReference`]
+/// [`UnfitRequest`]
 pub fn remove_foreign_state(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
-) -> Result<Option<Vec<u8>>, ForeignReference> {
+) -> Result<Option<Vec<u8>>, UnfitRequest> {
     if !may_have_foreign_state(body, upstream, capabilities) {
         return Ok(None);
     }
@@ -78,16 +96,18 @@ pub fn remove_foreign_state(
             .map(|(index, item)| keep_item(index, item))
             .collect::<Result<_, _>>()?,
         UpstreamProtocol::Chat => {
-            let history = ChatHistory::new(root, capabilities);
-            items.map(|message| history.keep_message(message)).collect()
+            let settings = ChatSettings::fit(root, body, capabilities)?;
+            let history = ChatHistory::new(settings.is_thinking_off, capabilities);
+            let mut kept = items.map(|message| history.keep_message(message)).collect();
+            settings.instruct(&mut kept);
+            edits = settings.edits;
+            kept
         }
     };
-    let is_changed = kept.iter().any(|element| !matches!(element, FilteredElement::Same(_)));
-    if !is_changed {
-        return Ok(None);
+    if kept.iter().any(|element| !matches!(element, FilteredElement::Same(_))) {
+        edits.push((find_span(body, list.raw()), join_list(&kept)));
     }
-    edits.push((find_span(body, list.raw()), join_list(&kept)));
-    Ok(Some(apply_edits(body, edits)))
+    Ok((!edits.is_empty()).then(|| apply_edits(body, edits)))
 }
 
 /// An element of a list.
@@ -97,12 +117,19 @@ enum FilteredElement<'a> {
     Removed,
 }
 
+impl FilteredElement<'_> {
+    /// The element as the upstream gets it, if it does.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Same(text) => Some(text),
+            Self::Changed(text) => Some(text),
+            Self::Removed => None,
+        }
+    }
+}
+
 fn join_list(kept: &[FilteredElement<'_>]) -> String {
-    let texts = kept.iter().filter_map(|element| match element {
-        FilteredElement::Same(text) => Some(*text),
-        FilteredElement::Changed(text) => Some(text.as_str()),
-        FilteredElement::Removed => None,
-    });
+    let texts = kept.iter().filter_map(FilteredElement::text);
     format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
@@ -206,20 +233,20 @@ fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
 }
 
 fn sanitize_id_field<'a>(block: JsonValue<'a>, name: &str) -> FilteredElement<'a> {
-    replace_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
+    replace_text(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
 }
 
-/// The object with another id in the field, if `fit` gives one.
-fn replace_id<'a>(
+/// The object with another text in the field, if `fit` gives one.
+fn replace_text<'a>(
     object: JsonValue<'a>,
     name: &str,
     fit: impl Fn(&str) -> Option<String>,
 ) -> FilteredElement<'a> {
     let raw = object.raw();
-    let id = object.field(name).and_then(|id| Some((id, fit(&id.text()?)?)));
-    let Some((id, fitting)) = id else { return FilteredElement::Same(raw) };
+    let text = object.field(name).and_then(|text| Some((text, fit(&text.text()?)?)));
+    let Some((text, fitting)) = text else { return FilteredElement::Same(raw) };
     let fitting = serde_json::Value::from(fitting).to_string();
-    let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
+    let edit = (find_span(raw.as_bytes(), text.raw()), fitting);
     let changed = apply_edits(raw.as_bytes(), vec![edit]);
     FilteredElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }

@@ -73,7 +73,7 @@ pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 pub use continuation::may_have_baton_state;
 pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
 pub use error::says_context_overflow;
-pub(crate) use fit::fit_call_id;
+pub(crate) use fit::{PassedSettings, fit_call_id};
 pub(crate) use messages::sanitize_id;
 pub(crate) use neutral_request::ONLY_SERVER_TOOL;
 pub use stream_translator::StreamTranslator;

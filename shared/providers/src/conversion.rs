@@ -22,9 +22,7 @@ use baton_protocol::bedrock::{
     messages_to_invoke_model,
 };
 use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
-use baton_protocol::foreign_state::{
-    ForeignReference, may_have_foreign_state, remove_foreign_state,
-};
+use baton_protocol::foreign_state::{UnfitRequest, may_have_foreign_state, remove_foreign_state};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
@@ -445,8 +443,8 @@ impl RequestConversion {
     /// Removes what the client got from another upstream and this one refuses.
     ///
     /// # Errors
-    /// [`ForeignReference`]
-    fn remove_foreign_state(&mut self) -> Result<(), ForeignReference> {
+    /// [`UnfitRequest`]
+    fn remove_foreign_state(&mut self) -> Result<(), UnfitRequest> {
         let capabilities = &self.plan.target.capabilities;
         let protocol = self.plan.upstream_protocol;
         if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities)? {
@@ -535,8 +533,8 @@ impl From<BedrockBodyError> for ConversionError {
     }
 }
 
-impl From<ForeignReference> for ConversionError {
-    fn from(error: ForeignReference) -> Self {
+impl From<UnfitRequest> for ConversionError {
+    fn from(error: UnfitRequest) -> Self {
         Self::new(error.to_string())
     }
 }
