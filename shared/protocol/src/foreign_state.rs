@@ -12,7 +12,7 @@ mod chat_history;
 mod chat_settings;
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
-use crate::translate::{STATE_PREFIX, TranslationError, sanitize_id};
+use crate::translate::{REASONING_ID_PREFIX, STATE_PREFIX, TranslationError, sanitize_id};
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::clean_text;
@@ -54,7 +54,7 @@ pub enum UnfitRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "input[{index}]: no upstream has stored the item `{id}`, because it was translated from another \
-     API. Send the item itself, not a reference to it."
+     API. Send the item itself, not a reference to it, as clients do with `store: false`."
 )]
 pub struct ForeignReference {
     index: usize,
@@ -284,6 +284,9 @@ fn keep_item(index: usize, item: JsonValue<'_>) -> Result<FilteredElement<'_>, F
     let id = item.field_text("id").unwrap_or_default();
     let has_baton_id = is_baton_item_id(&id);
     if has_baton_id && is_reference(item) {
+        if id.starts_with(REASONING_ID_PREFIX) {
+            return Ok(FilteredElement::Removed);
+        }
         return Err(ForeignReference { index, id: clean_text(&id, ID_SHOWN_CHARS) });
     }
     Ok(keep_whole_item(item, has_baton_id))
@@ -388,7 +391,7 @@ mod tests {
             remove_foreign_state(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
         };
         for item in [
-            json!({"type": "item_reference", "id": "rs_chatcmpl-1_0"}),
+            json!({"type": "item_reference", "id": "ctc_chatcmpl-1_0"}),
             json!({"id": "msg_a_1"}),
             json!({"type": null, "id": "fc_a_12"}),
         ] {
@@ -396,6 +399,10 @@ mod tests {
             let id = item["id"].as_str().unwrap();
             assert!(error.starts_with("input[1]: ") && error.contains(id), "{error}");
         }
+        // The model can answer without its earlier reasoning.
+        let reasoning = remove(json!({"type": "item_reference", "id": "rs_chatcmpl-1_0"})).unwrap();
+        let expected = br#"{"input":[{"content":"a","role":"user"}]}"#;
+        assert_eq!(reasoning.as_deref(), Some(&expected[..]));
         for item in [json!({"type": "item_reference", "id": "rs_68a1"}), json!({"id": "msg_68a2"})]
         {
             assert_eq!(remove(item), Ok(None));

@@ -40,7 +40,7 @@ pub(super) enum Family {
 
 /// OpenAI's fields that Google's compatible endpoint answers with "Unknown name" (ed-donner/agents#45,
 /// MinLL/SkyrimNet-GamePlugin#77; ai.google.dev, "OpenAI compatibility", 2026-11).
-const REFUSED_BY_GOOGLE: [&str; 9] = [
+const REFUSED_BY_GOOGLE: [&str; 10] = [
     "logit_bias",
     "metadata",
     "prediction",
@@ -49,6 +49,7 @@ const REFUSED_BY_GOOGLE: [&str; 9] = [
     "safety_identifier",
     "service_tier",
     "store",
+    "user",
     "verbosity",
 ];
 

@@ -91,7 +91,7 @@ fn other_vendors_and_hosts_have_their_own_rules() {
     assert_eq!(at("moonshotai/Kimi-K2-Thinking", "localhost").continuation, reasoning);
     let gemini = at("gemini-3.1-pro-preview", "generativelanguage.googleapis.com");
     assert_eq!(gemini.continuation, RequiredContinuation::ThoughtSignatures);
-    assert!(gemini.refused_fields.contains(&"store") && !gemini.refused_fields.contains(&"user"));
+    assert!(gemini.refused_fields.contains(&"store"));
     assert!(at("mistral-large-latest", "localhost").refused_fields.contains(&"user"));
     let own = at("deepseek-v4-pro", "gateway.example");
     let routed = at("deepseek/deepseek-v4-pro", "openrouter.ai");

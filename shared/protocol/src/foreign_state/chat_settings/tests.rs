@@ -47,7 +47,11 @@ fn only_settings_that_are_refused_change() {
     for (settings, expected, targets) in [
         (r#""verbosity":"low", "model":"m""#, r#""model":"m""#, vec![GPT_4O, MISTRAL, GEMINI]),
         (r#""model":"m", "store":true"#, r#""model":"m""#, vec![MISTRAL, GEMINI]),
-        (r#""model":"m","user":"u", "top_p":1"#, r#""model":"m", "top_p":1"#, vec![MISTRAL]),
+        (
+            r#""model":"m","user":"u", "top_p":1"#,
+            r#""model":"m", "top_p":1"#,
+            vec![MISTRAL, GEMINI],
+        ),
         (r#""model":"m","metadata":{"a":"b"}"#, r#""model":"m""#, vec![GEMINI]),
         (r#""model":"m","logprobs":false"#, r#""model":"m""#, vec![MISTRAL]),
         (r#""max_completion_tokens" : 9"#, r#""max_tokens":9"#, vec![MISTRAL]),
