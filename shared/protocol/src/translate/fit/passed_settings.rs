@@ -5,15 +5,15 @@ use crate::json::JsonValue;
 use crate::translate::TranslationError;
 use crate::translate::chat::read_request::read_passed_settings;
 use crate::translate::json_reader::ObjectReader;
-use crate::translate::neutral_request::join_texts;
+use crate::translate::neutral_request::{NeutralRequest, join_texts};
 use baton_domain::model_capabilities::{EffortLevel, ModelCapabilities};
 use baton_domain::protocol::UpstreamProtocol;
 
 /// The settings that the model accepts.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PassedSettings {
-    /// The effort, unless it stays as it is. `Some(None)` leaves it out.
-    pub(crate) effort: Option<Option<String>>,
+    /// The effort.
+    pub(crate) effort: Option<String>,
     /// Whether the request must switch thinking off.
     pub(crate) is_thinking_off: bool,
     /// The instruction that takes the place of the answer's schema.
@@ -25,18 +25,20 @@ impl PassedSettings {
     /// the thinking that the model wants back.
     ///
     /// # Errors
-    /// The upstream refuses a field without which the answer would be another.
+    /// The upstream refuses a field without which the answer would be another, or the body is no object
+    /// with a usual number of fields.
     pub(crate) fn fit(
         body: JsonValue<'_>,
         capabilities: &ModelCapabilities,
         has_lost_thinking: bool,
     ) -> Result<Self, TranslationError> {
-        let Some(mut body) = ObjectReader::from_value(body) else { return Ok(Self::default()) };
+        let Some(mut body) = ObjectReader::from_value(body) else {
+            return Err(TranslationError::NotAnObject);
+        };
         let mut request = read_passed_settings(&mut body, capabilities.refused_fields);
         if let Some(refusal) = request.dropped.take_refusal() {
             return Err(refusal);
         }
-        let stated = request.effort.clone();
         if capabilities.thinking_switch {
             settings::switch_thinking(&mut request, has_lost_thinking);
         }
@@ -47,10 +49,7 @@ impl PassedSettings {
         }
         format::fit_format(&mut request, capabilities, UpstreamProtocol::Chat);
         let instruction = request.turns.first().map(|turn| join_texts(&turn.parts));
-        Ok(Self {
-            effort: (request.effort != stated).then_some(request.effort),
-            is_thinking_off: request.is_thinking_off,
-            instruction,
-        })
+        let NeutralRequest { effort, is_thinking_off, .. } = request;
+        Ok(Self { effort, is_thinking_off, instruction })
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of histories that go on with an account of another vendor.
 
-use crate::foreign_state::{may_have_foreign_state, remove_foreign_state};
+use crate::passed_request::{fit_passed_request, may_need_fitting};
 use baton_domain::account::Provider;
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
@@ -18,8 +18,8 @@ const ROUTER: (&str, &str) = ("openai/gpt-5.5", "openrouter.ai");
 fn fit_text(body: &str, (model, host): (&str, &str)) -> Option<String> {
     let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
     let changed =
-        remove_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities).unwrap()?;
-    assert!(may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities));
+        fit_passed_request(body.as_bytes(), UpstreamProtocol::Chat, &capabilities).unwrap()?;
+    assert!(may_need_fitting(body.as_bytes(), UpstreamProtocol::Chat, &capabilities));
     Some(String::from_utf8(changed).unwrap())
 }
 
@@ -210,8 +210,7 @@ fn own_histories_keep_all_bytes() {
         );
         assert_eq!(fit_text(&body, target), None, "{target:?}");
         let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, target.0, target.1);
-        let is_parsed =
-            may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities);
+        let is_parsed = may_need_fitting(body.as_bytes(), UpstreamProtocol::Chat, &capabilities);
         assert!(!is_parsed, "{target:?}: a loop of its own is not parsed");
     }
 }

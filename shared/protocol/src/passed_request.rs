@@ -21,9 +21,10 @@ use chat_settings::ChatSettings;
 use memchr::memmem;
 use std::ops::Range;
 
-/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. These are
-/// scans of the body without a copy. `capabilities` are those of the model that gets the request.
-pub fn may_have_foreign_state(
+/// Whether the body may have foreign state or refused settings, so that [`fit_passed_request`] parses
+/// it. These are scans of the body without a copy. `capabilities` are those of the model that gets the
+/// request.
+pub fn may_need_fitting(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
@@ -65,12 +66,12 @@ pub struct ForeignReference {
 ///
 /// # Errors
 /// [`UnfitRequest`]
-pub fn remove_foreign_state(
+pub fn fit_passed_request(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
 ) -> Result<Option<Vec<u8>>, UnfitRequest> {
-    if !may_have_foreign_state(body, upstream, capabilities) {
+    if !may_need_fitting(body, upstream, capabilities) {
         return Ok(None);
     }
     let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return Ok(None) };
@@ -330,11 +331,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn cleaned(body: &Value, upstream: UpstreamProtocol) -> Option<Value> {
-        let changed = remove_foreign_state(
-            body.to_string().as_bytes(),
-            upstream,
-            &ModelCapabilities::UNKNOWN,
-        );
+        let changed =
+            fit_passed_request(body.to_string().as_bytes(), upstream, &ModelCapabilities::UNKNOWN);
         let changed = changed.unwrap()?;
         Some(serde_json::from_slice(&changed).unwrap())
     }
@@ -376,7 +374,7 @@ mod tests {
         for broken in ["", "{", "[]", "{\"messages\":7,\"id\":\"a b\"}"] {
             for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
                 let unknown = &ModelCapabilities::UNKNOWN;
-                let found = remove_foreign_state(broken.as_bytes(), upstream, unknown);
+                let found = fit_passed_request(broken.as_bytes(), upstream, unknown);
                 assert_eq!(found, Ok(None), "{broken}");
             }
         }
@@ -388,7 +386,7 @@ mod tests {
         let remove = |item: Value| {
             let body = json!({"input": [{"role": "user", "content": "a"}, item]});
             let unknown = &ModelCapabilities::UNKNOWN;
-            remove_foreign_state(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
+            fit_passed_request(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
         };
         for item in [
             json!({"type": "item_reference", "id": "ctc_chatcmpl-1_0"}),

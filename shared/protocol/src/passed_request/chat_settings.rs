@@ -70,10 +70,7 @@ impl ChatSettings {
         let mut is_thinking_told = false;
         for (name, value) in root.fields().into_iter().flatten() {
             let change = match name.as_ref() {
-                "reasoning_effort" => fitted.effort.as_ref().map(|effort| match effort {
-                    Some(effort) => FieldChange::Replaced(format!("\"{effort}\"")),
-                    None => FieldChange::Removed,
-                }),
+                "reasoning_effort" => fitted.effort_change(value),
                 "response_format" if fitted.instruction.is_some() => {
                     Some(FieldChange::Replaced(r#"{"type":"json_object"}"#.to_owned()))
                 }
@@ -107,12 +104,11 @@ impl ChatSettings {
         let document =
             first.and_then(|first| JsonDocument::parse(first.as_bytes(), DEPTH_MAX).ok());
         let told = document.and_then(|document| add_text(document.root(), instruction));
-        match (told, messages.first_mut()) {
-            (Some(told), Some(first)) => *first = FilteredElement::Changed(told),
-            _ => {
-                let message = serde_json::json!({"role": "system", "content": instruction});
-                messages.insert(0, FilteredElement::Changed(message.to_string()));
-            }
+        if let (Some(told), Some(first)) = (told, messages.first_mut()) {
+            *first = FilteredElement::Changed(told);
+        } else {
+            let message = serde_json::json!({"role": "system", "content": instruction});
+            messages.insert(0, FilteredElement::Changed(message.to_string()));
         }
     }
 }
@@ -131,6 +127,19 @@ fn add_text(message: JsonValue<'_>, text: &str) -> Option<String> {
     let raw = message.raw();
     let span = find_span(raw.as_bytes(), content.raw());
     Some(format!("{}{added}{}", &raw[..span.end - 1], &raw[span.end..]))
+}
+
+impl PassedSettings {
+    /// The change of the effort that the request states. Anything but a text is left to the upstream.
+    fn effort_change(&self, stated: JsonValue<'_>) -> Option<FieldChange> {
+        let stated = stated.text()?;
+        match &self.effort {
+            None => Some(FieldChange::Removed),
+            Some(effort) => {
+                (*effort != stated).then(|| FieldChange::Replaced(format!("\"{effort}\"")))
+            }
+        }
+    }
 }
 
 /// A change of a field.

@@ -1,6 +1,6 @@
 //! Tests of settings that go to an account of another vendor.
 
-use crate::foreign_state::{UnfitRequest, may_have_foreign_state, remove_foreign_state};
+use crate::passed_request::{UnfitRequest, fit_passed_request, may_need_fitting};
 use baton_domain::account::Provider;
 use baton_domain::model_capabilities::{ModelCapabilities, OwnCapabilities, StatedCapabilities};
 use baton_domain::protocol::UpstreamProtocol;
@@ -25,12 +25,12 @@ fn body_with(settings: &str) -> String {
 }
 
 fn fit_with(body: &str, capabilities: &ModelCapabilities) -> Result<Option<String>, UnfitRequest> {
-    let changed = remove_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, capabilities)?;
+    let changed = fit_passed_request(body.as_bytes(), UpstreamProtocol::Chat, capabilities)?;
     let text = changed.map(|changed| String::from_utf8(changed).unwrap());
     if let Some(text) = &text {
-        assert!(may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, capabilities));
+        assert!(may_need_fitting(body.as_bytes(), UpstreamProtocol::Chat, capabilities));
         serde_json::from_str::<Value>(text).unwrap();
-        let again = remove_foreign_state(text.as_bytes(), UpstreamProtocol::Chat, capabilities);
+        let again = fit_passed_request(text.as_bytes(), UpstreamProtocol::Chat, capabilities);
         assert_eq!(again, Ok(None), "{text}");
     }
     Ok(text)
