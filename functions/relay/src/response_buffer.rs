@@ -211,7 +211,8 @@ impl ResponseBuffer {
             }
             Ok(WholeResponse::Error(body)) => {
                 let context = self.metered_body.whole_translation();
-                let error = whole_error(head, body, context, self.budget.permit);
+                let (protocol, permit) = (form.protocol(), self.budget.permit);
+                let error = whole_error(head, body, context, protocol, permit);
                 Err(error.with_reading(self.metered_body.finish(model_call.body_bytes).0))
             }
             Err(failure) => {

@@ -15,7 +15,7 @@ use baton_protocol::bedrock::{
 use baton_protocol::response_form::{
     ResponseFormError, check_content_type, check_response_fields, check_whole_response,
 };
-use baton_protocol::translate::ResponseContext;
+use baton_protocol::translate::{ResponseContext, to_openai_error};
 use baton_providers::conversion::{ConversionPlan, ResponseHint};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -129,7 +129,11 @@ impl ResponsePlan {
                 Some((with_json_content_type(head.clone()), body))
             }
             ResponseHint::Nothing | ResponseHint::HideUsage => {
-                self.plan.is_bedrock_pass_through().then_some(original)
+                let is_original = self.plan.is_bedrock_pass_through();
+                let protocol = self.plan.upstream_protocol;
+                is_original
+                    .then_some(original)
+                    .or_else(|| to_readable_error(&head, &body, protocol))
             }
         };
         AttemptError::ErrorResponse {
@@ -189,6 +193,11 @@ impl DeclaredForm {
         Self { content_type: head.headers.get(CONTENT_TYPE).cloned(), asks_for_stream, protocol }
     }
 
+    /// The protocol of the answer, if it is one of a model.
+    pub(crate) fn protocol(&self) -> Option<UpstreamProtocol> {
+        self.protocol
+    }
+
     /// Checks that a whole answer is one of the vendor's API and not a page or nothing.
     ///
     /// # Errors
@@ -214,25 +223,47 @@ impl DeclaredForm {
 
 /// Makes the failure of a whole answer with status 200 that is an error. Its status becomes the one
 /// that the error implies. `body` has no coding.
+///
+/// `context` is there if the answer is translated, and `protocol` if it is one of a model.
 pub(crate) fn whole_error(
     mut head: Parts,
     body: Bytes,
     context: Option<&ResponseContext>,
+    protocol: Option<UpstreamProtocol>,
     permit: MemoryPermit,
 ) -> AttemptError {
     let status = ErrorFields::from_body(&body).implied_status();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     head.headers.remove(CONTENT_ENCODING);
-    let client_response = context.map(|context| {
-        let body = context.translate_error(status, &body).into();
-        Box::new((with_json_content_type(head.clone()), body))
-    });
+    let client_response = match context {
+        Some(context) => {
+            let body = context.translate_error(status, &body).into();
+            Some((with_json_content_type(head.clone()), body))
+        }
+        None => protocol.and_then(|protocol| to_readable_error(&head, &body, protocol)),
+    };
     AttemptError::ErrorResponse {
         head: Box::new(head),
         body,
-        client_response,
+        client_response: client_response.map(Box::new),
         reading: Box::default(),
         permit: Some(permit),
+    }
+}
+
+/// The error of an upstream with this protocol in a form that its clients' SDKs read, if its own is
+/// none. Anthropic's SDKs show every body.
+fn to_readable_error(
+    head: &Parts,
+    body: &Bytes,
+    protocol: UpstreamProtocol,
+) -> Option<(Parts, Bytes)> {
+    match protocol {
+        UpstreamProtocol::Messages => None,
+        UpstreamProtocol::Chat | UpstreamProtocol::Responses => {
+            let readable = to_openai_error(head.status.as_u16(), body)?;
+            Some((with_json_content_type(head.clone()), readable.into()))
+        }
     }
 }
 

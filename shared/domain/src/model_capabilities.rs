@@ -36,10 +36,15 @@ pub struct ModelCapabilities {
     pub parallel_calls: bool,
     /// The accepted levels of effort. If it is empty, the model takes no effort.
     pub efforts: EffortLevels,
+    /// Further levels whose words Chat Completions accepts. The upstream takes them as one of
+    /// [`Self::efforts`] or ignores them.
+    pub effort_words: EffortLevels,
     /// Which requests Chat Completions accepts.
     pub chat: ChatSupport,
     /// Where system messages can stand.
     pub system_messages: SystemMessages,
+    /// Whether Chat Completions knows the role `developer`, which OpenAI has for `system`.
+    pub developer_role: bool,
     /// Whether an assistant's message can be last, for the model to continue.
     pub prefill: bool,
     /// Whether an answer can be bound to a JSON schema.
@@ -52,11 +57,8 @@ pub struct ModelCapabilities {
     pub thinking: ThinkingMode,
     /// The state that must come back with the conversation.
     pub continuation: RequiredContinuation,
-    /// Whether OpenAI's fields for its own platform are accepted: `metadata`, `prompt_cache_key`,
-    /// `safety_identifier`, `service_tier`, `store` and `user`.
-    pub platform_fields: bool,
-    /// Whether `verbosity` is accepted.
-    pub verbosity: bool,
+    /// OpenAI's fields of a request that the upstream refuses, by their names in Chat Completions.
+    pub refused_fields: &'static [&'static str],
     /// Whether a Chat stream can be asked for its usage. A vendor that refuses the question tells
     /// the usage anyway.
     pub stream_options: bool,
@@ -66,7 +68,8 @@ pub struct ModelCapabilities {
     pub call_ids: CallIds,
     /// Whether a user's message can follow a tool's.
     pub user_after_tool: bool,
-    /// Whether `thinking` switches thinking off on Chat Completions, as a forced tool requires.
+    /// Whether `thinking` switches thinking off on Chat Completions, as a forced tool requires, and a
+    /// history whose thinking is lost.
     pub thinking_switch: bool,
     /// Which fields of answers Chat Completions accepts in a conversation's history.
     pub history_fields: AcceptedHistoryFields,
@@ -349,16 +352,17 @@ impl ModelCapabilities {
         logprobs: true,
         parallel_calls: true,
         efforts: EffortLevels::ALL,
+        effort_words: EffortLevels::EMPTY,
         chat: ChatSupport::Full,
         system_messages: SystemMessages::First,
+        developer_role: true,
         prefill: true,
         structured_outputs: true,
         strict_tools: true,
         media: MediaKinds::ALL,
         thinking: ThinkingMode::Budget,
         continuation: RequiredContinuation::None,
-        platform_fields: true,
-        verbosity: true,
+        refused_fields: &[],
         stream_options: true,
         refuses_stream_options: false,
         call_ids: CallIds::Any,
@@ -373,7 +377,7 @@ impl ModelCapabilities {
     /// without scheme and path.
     pub fn of(provider: Provider, model: &str, host: &str) -> Self {
         let name = model_name(model);
-        let by_name = families::by_name(&name);
+        let by_name = families::by_name(&name, model.contains('/'));
         match provider {
             Provider::Anthropic | Provider::Bedrock => match by_name {
                 Some(families::Family::Claude(capabilities)) => capabilities,

@@ -19,7 +19,7 @@ mod usage_tally;
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use separate_usage::SeparateUsage;
 pub use upstream_failure::UpstreamFailure;
-pub(crate) use upstream_failure::{error_text, is_void, is_void_error};
+pub(crate) use upstream_failure::{error_text, is_void, is_void_error, shorten_text};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
 use crate::json::strip_byte_order_mark;

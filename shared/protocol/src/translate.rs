@@ -72,10 +72,11 @@ mod surrogates;
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 pub use continuation::may_have_baton_state;
 pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
-pub use error::says_context_overflow;
-pub(crate) use fit::fit_call_id;
+pub use error::{says_context_overflow, to_openai_error};
+pub(crate) use fit::{PassedSettings, fit_call_id};
 pub(crate) use messages::sanitize_id;
 pub(crate) use neutral_request::ONLY_SERVER_TOOL;
+pub(crate) use responses::REASONING_ID_PREFIX;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError, to_strict_json};
@@ -259,7 +260,7 @@ pub struct ResponseContext {
     id: String,
     created: u64,
     include_usage: bool,
-    /// Whether a Messages client has asked for thinking.
+    /// Whether a Messages client has asked for thinking, or a Responses client for its summary.
     shows_thinking: bool,
     stops: Vec<String>,
     aliases: ToolAliases,

@@ -22,10 +22,8 @@ use baton_protocol::bedrock::{
     messages_to_invoke_model,
 };
 use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
-use baton_protocol::foreign_state::{
-    ForeignReference, may_have_foreign_state, remove_foreign_state,
-};
 use baton_protocol::model_path::ModelIdError;
+use baton_protocol::passed_request::{UnfitRequest, fit_passed_request, may_need_fitting};
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
 };
@@ -348,13 +346,13 @@ impl ConversionError {
 #[derive(Debug, Clone)]
 pub struct ScannedConversion {
     conversion: RequestConversion,
-    may_have_foreign_state: bool,
+    may_need_fitting: bool,
 }
 
 impl ScannedConversion {
     /// Whether [`Self::convert`] parses the body and writes another one.
     pub fn parses_body(&self) -> bool {
-        self.conversion.plan.translation.is_some() || self.may_have_foreign_state
+        self.conversion.plan.translation.is_some() || self.may_need_fitting
     }
 
     /// Whether a body that is not parsed stays as it is, without a copy.
@@ -369,24 +367,24 @@ impl ScannedConversion {
     /// [`ConversionError`]
     pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
         let mut conversion = self.conversion;
-        if self.may_have_foreign_state {
-            conversion.remove_foreign_state()?;
+        if self.may_need_fitting {
+            conversion.fit_passed_request()?;
         }
         conversion.convert()
     }
 }
 
 impl RequestConversion {
-    /// Looks for foreign state in a body that passes untranslated. The time is linear in the length
+    /// Looks for what a body that passes untranslated must not have. The time is linear in the length
     /// of the body.
     pub fn scan(self) -> ScannedConversion {
-        let may_have_foreign_state = self.plan.translation.is_none()
-            && may_have_foreign_state(
+        let may_need_fitting = self.plan.translation.is_none()
+            && may_need_fitting(
                 &self.body,
                 self.plan.upstream_protocol,
                 &self.plan.target.capabilities,
             );
-        ScannedConversion { conversion: self, may_have_foreign_state }
+        ScannedConversion { conversion: self, may_need_fitting }
     }
 
     fn convert(self) -> Result<ConvertedRequest, ConversionError> {
@@ -445,14 +443,15 @@ impl RequestConversion {
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
     }
 
-    /// Removes what the client got from another upstream and this one refuses.
+    /// Fits the body to the upstream, which refuses settings of other models and what the client got
+    /// from other upstreams.
     ///
     /// # Errors
-    /// [`ForeignReference`]
-    fn remove_foreign_state(&mut self) -> Result<(), ForeignReference> {
+    /// [`UnfitRequest`]
+    fn fit_passed_request(&mut self) -> Result<(), UnfitRequest> {
         let capabilities = &self.plan.target.capabilities;
         let protocol = self.plan.upstream_protocol;
-        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities)? {
+        if let Some(body) = fit_passed_request(&self.body, protocol, capabilities)? {
             self.body = body.into();
             let (_, span) = &mut self.client_model;
             if span.start < span.end
@@ -538,8 +537,8 @@ impl From<BedrockBodyError> for ConversionError {
     }
 }
 
-impl From<ForeignReference> for ConversionError {
-    fn from(error: ForeignReference) -> Self {
+impl From<UnfitRequest> for ConversionError {
+    fn from(error: UnfitRequest) -> Self {
         Self::new(error.to_string())
     }
 }

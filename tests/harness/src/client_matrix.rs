@@ -246,84 +246,14 @@ pub struct Refusal {
 
 /// All results that are not the right ones. It is a `static`, because rows are compared by their
 /// addresses.
-static REFUSALS: [Refusal; 8] = [
-    Refusal {
-        clients: &[
-            "openai_python_chat",
-            "openai_typescript_chat",
-            "vercel_ai_openai_chat",
-            "langchain_openai_chat",
-            "pydantic_ai_openai_chat",
-            "litellm_openai",
-            "instructor_openai",
-        ],
-        upstreams: &["DeepSeek"],
-        scenarios: &[Structured],
-        by: RefusedBy::Vendor,
-        words: "This response_format type is unavailable now",
-        why: "The request passes as it is, and DeepSeek has no JSON schemas, only `json_object`.",
-    },
-    Refusal {
-        clients: &["langchain_openai_chat", "vercel_ai_openai_chat"],
-        upstreams: &["DeepSeek"],
-        scenarios: &[Tool],
-        by: RefusedBy::Vendor,
-        words: "The `reasoning_content` in the thinking mode must be passed back to the API.",
-        why: "The client does not keep DeepSeek's `reasoning_content`, with or without Baton.",
-    },
-    Refusal {
-        clients: &["instructor_openai"],
-        upstreams: &["DeepSeek"],
-        scenarios: &[Tool],
-        by: RefusedBy::Vendor,
-        words: "Thinking mode does not support this tool_choice",
-        why: "The request passes as it is, and its tool is forced.",
-    },
-    Refusal {
-        clients: &["openai_agents_chat"],
-        upstreams: &["Gemini"],
-        scenarios: CHAT,
-        by: RefusedBy::Vendor,
-        words: "Unknown name \"verbosity\"",
-        why: FOR_GPT,
-    },
-    Refusal {
-        clients: &["openai_agents_chat"],
-        upstreams: &["DeepSeek"],
-        scenarios: CHAT,
-        by: RefusedBy::Vendor,
-        words: "reasoning_effort: unknown variant `none`",
-        why: FOR_GPT,
-    },
-    Refusal {
-        clients: &["openai_agents_chat"],
-        upstreams: &["Mistral"],
-        scenarios: CHAT,
-        by: RefusedBy::Vendor,
-        words: "verbosity",
-        why: FOR_GPT,
-    },
-    Refusal {
-        clients: &["vercel_ai_openai_responses"],
-        upstreams: &["Anthropic", "DeepSeek", "Qwen on vLLM"],
-        scenarios: &[Tool, History],
-        by: RefusedBy::Baton,
-        words: "items are not stored for this model. Send the item itself.",
-        why: FOR_STORED_ITEMS,
-    },
-    Refusal {
-        clients: &["vercel_ai_openai_responses"],
-        upstreams: &["Gemini"],
-        scenarios: &[Tool],
-        by: RefusedBy::Baton,
-        words: "items are not stored for this model. Send the item itself.",
-        why: FOR_STORED_ITEMS,
-    },
-];
-
-const FOR_GPT: &str = "The client sends settings of the model that it asks for, gpt-5.5, and the request passes as it is.";
-const FOR_STORED_ITEMS: &str =
-    "The client names stored reasoning instead of sending it. It works with `store: false`.";
+static REFUSALS: [Refusal; 1] = [Refusal {
+    clients: &["vercel_ai_openai_responses"],
+    upstreams: &["Anthropic", "DeepSeek", "Qwen on vLLM"],
+    scenarios: &[History],
+    by: RefusedBy::Baton,
+    words: "Send the item itself, as clients do with `store: false`.",
+    why: "The client names its stored answer instead of sending it. It works with `store: false`.",
+}];
 
 impl MatrixClient {
     /// The refusal that the client gets, or `None` if it gets the right result.

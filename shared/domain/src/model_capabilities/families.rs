@@ -38,14 +38,53 @@ pub(super) enum Family {
     Other(ModelCapabilities),
 }
 
+/// OpenAI's fields that Google's compatible endpoint answers with "Unknown name" (ed-donner/agents#45,
+/// MinLL/SkyrimNet-GamePlugin#77; ai.google.dev, "OpenAI compatibility", 2026-11).
+const REFUSED_BY_GOOGLE: [&str; 10] = [
+    "logit_bias",
+    "metadata",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+];
+
+/// OpenAI's fields that Mistral answers with "Extra inputs are not permitted" (docs.mistral.ai, "Chat
+/// completion endpoints", 2026-11, which lists the others; voideditor/void#128).
+const REFUSED_BY_MISTRAL: [&str; 14] = [
+    "audio",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "modalities",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "store",
+    "top_logprobs",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
+/// The values of Mistral's `reasoning_effort`.
+const MISTRAL_EFFORTS: EffortLevels = EffortLevels::of(&[NoEffort, High]);
+
 /// The family of a model's own name in small letters.
-pub(super) fn by_name(name: &str) -> Option<Family> {
+/// `is_routed` says that a path stood before it, so that a router or a host of open weights has the
+/// model.
+pub(super) fn by_name(name: &str, is_routed: bool) -> Option<Family> {
     if let Some((_, version)) = name.split_once("claude") {
         return Some(Family::Claude(claude(version)));
     }
     let other = openai(name)
         .or_else(|| google(name))
-        .or_else(|| deepseek(name))
+        .or_else(|| deepseek(name, is_routed))
         .or_else(|| mistral(name))
         .or_else(|| xai(name))
         .or_else(|| open_weights(name));
@@ -100,7 +139,7 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     }
     if is_at("googleapis.com") {
         return ModelCapabilities {
-            platform_fields: false,
+            refused_fields: &REFUSED_BY_GOOGLE,
             history_fields: AcceptedHistoryFields::All,
             thinking_parts: false,
             ..capabilities
@@ -108,7 +147,8 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     }
     if is_at("mistral.ai") {
         return ModelCapabilities {
-            platform_fields: false,
+            refused_fields: &REFUSED_BY_MISTRAL,
+            developer_role: false,
             stream_options: false,
             refuses_stream_options: true,
             history_fields: AcceptedHistoryFields::Content,
@@ -246,7 +286,7 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         efforts: EffortLevels::EMPTY,
         system_messages: SystemMessages::Anywhere,
         media: MediaKinds::IMAGES_AND_PDF,
-        verbosity: false,
+        refused_fields: &["verbosity"],
         call_ids: CallIds::Short,
         history_fields: AcceptedHistoryFields::Openai,
         thinking_parts: false,
@@ -339,7 +379,7 @@ fn gpt_5(name: &str, plain: ModelCapabilities) -> ModelCapabilities {
         names_completion_tokens: true,
         stop_sequences: false,
         logprobs: false,
-        verbosity: true,
+        refused_fields: &[],
         ..plain
     };
     if name.contains("chat") {
@@ -396,19 +436,21 @@ fn google(name: &str) -> Option<ModelCapabilities> {
         } else {
             RequiredContinuation::None
         },
-        platform_fields: false,
+        refused_fields: &REFUSED_BY_GOOGLE,
         thinking_parts: false,
         ..UNKNOWN
     })
 }
 
-fn deepseek(name: &str) -> Option<ModelCapabilities> {
+/// `DeepSeek`'s models. Routers and hosts of the weights fit efforts, schemas and forced tools to
+/// their own servers.
+fn deepseek(name: &str, is_routed: bool) -> Option<ModelCapabilities> {
     let rest = name.strip_prefix("deepseek-")?;
     let (is_new, is_chat) = (
         rest.starts_with("v4") || rest.starts_with("flash") || rest.starts_with("pro"),
         rest.starts_with("chat"),
     );
-    Some(ModelCapabilities {
+    let weights = ModelCapabilities {
         context_tokens: Some(if is_new { 1_000_000 } else { 131_072 }),
         output_tokens_max: match rest {
             _ if is_new => Some(393_216),
@@ -416,17 +458,27 @@ fn deepseek(name: &str) -> Option<ModelCapabilities> {
             _ if rest.starts_with("reasoner") => Some(65_536),
             _ => None,
         },
-        efforts: if is_new { EffortLevels::of(&[High, Max]) } else { EffortLevels::EMPTY },
         media: if rest.contains("vision") { MediaKinds::IMAGES } else { MediaKinds::TEXT },
-        structured_outputs: false,
         continuation: if is_new || rest.starts_with("reasoner") {
             RequiredContinuation::ReasoningContent
         } else {
             RequiredContinuation::None
         },
-        thinking_switch: !is_chat,
         thinking_parts: false,
         ..UNKNOWN
+    };
+    if is_routed {
+        return Some(weights);
+    }
+    // "Create chat completion", `reasoning_effort`: `low` and `medium` are taken as `high`, `xhigh` as
+    // `max`.
+    Some(ModelCapabilities {
+        efforts: if is_new { EffortLevels::of(&[High, Max]) } else { EffortLevels::EMPTY },
+        effort_words: EffortLevels::range(Low, Max),
+        structured_outputs: false,
+        developer_role: false,
+        thinking_switch: !is_chat,
+        ..weights
     })
 }
 
@@ -446,10 +498,12 @@ fn mistral(name: &str) -> Option<ModelCapabilities> {
     let reasons = starts(&["mistral-small-2603", "mistral-medium-3.5", "mistral-medium-3-5"])
         || starts(&["mistral-medium-2604", "mistral-large-4", "mistral-small-4"]);
     Some(ModelCapabilities {
-        efforts: if reasons { EffortLevels::of(&[NoEffort, High]) } else { EffortLevels::EMPTY },
+        efforts: if reasons { MISTRAL_EFFORTS } else { EffortLevels::EMPTY },
+        effort_words: MISTRAL_EFFORTS,
         logprobs: false,
         prefill: false,
-        platform_fields: false,
+        refused_fields: &REFUSED_BY_MISTRAL,
+        developer_role: false,
         stream_options: false,
         call_ids: CallIds::Nine,
         history_fields: AcceptedHistoryFields::Content,
@@ -488,7 +542,9 @@ fn open_weights(name: &str) -> Option<ModelCapabilities> {
         return Some(ModelCapabilities { continuation, ..UNKNOWN });
     }
     if let Some(rest) = name.strip_prefix("qwen") {
-        return Some(ModelCapabilities { media: qwen_media(rest), ..UNKNOWN });
+        // Its chat template raises "Unexpected message role." (huggingface.co/Qwen, 2026-11).
+        let media = qwen_media(rest);
+        return Some(ModelCapabilities { media, developer_role: false, ..UNKNOWN });
     }
     if name.starts_with("qwq") || name.starts_with("gpt-oss") {
         return Some(ModelCapabilities { media: MediaKinds::TEXT, ..UNKNOWN });

@@ -196,6 +196,11 @@ impl ModelCapabilities {
                 Some(false) => EffortLevels::EMPTY,
                 Some(true) | None => stated.efforts.unwrap_or(self.efforts),
             },
+            effort_words: if stated.reasoning == Some(false) || stated.efforts.is_some() {
+                EffortLevels::EMPTY
+            } else {
+                self.effort_words
+            },
             sampling: match (stated.sampling, self.sampling) {
                 (Some(false), _) => Sampling::None,
                 (Some(true), Sampling::None) => Sampling::All,

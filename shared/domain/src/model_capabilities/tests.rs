@@ -91,7 +91,13 @@ fn other_vendors_and_hosts_have_their_own_rules() {
     assert_eq!(at("moonshotai/Kimi-K2-Thinking", "localhost").continuation, reasoning);
     let gemini = at("gemini-3.1-pro-preview", "generativelanguage.googleapis.com");
     assert_eq!(gemini.continuation, RequiredContinuation::ThoughtSignatures);
-    assert!(!gemini.platform_fields);
+    assert!(gemini.refused_fields.contains(&"store"));
+    assert!(at("mistral-large-latest", "localhost").refused_fields.contains(&"user"));
+    let own = at("deepseek-v4-pro", "gateway.example");
+    let routed = at("deepseek/deepseek-v4-pro", "openrouter.ai");
+    assert!(own.thinking_switch && !own.structured_outputs);
+    assert!(!routed.thinking_switch && routed.structured_outputs);
+    assert_eq!(routed.efforts, EffortLevels::ALL);
     let routed = at("anthropic/claude-sonnet-4.6", "openrouter.ai");
     assert_eq!(routed.continuation, RequiredContinuation::ReasoningDetails);
     assert_eq!((routed.sampling, routed.efforts), (Sampling::OneOf, EffortLevels::ALL));

@@ -312,7 +312,7 @@ fn read_text(object: JsonValue<'_>, name: &str) -> Option<String> {
     get_field(object, name)?.text().map(|text| shorten_text(&text))
 }
 
-fn shorten_text(text: &str) -> String {
+pub(crate) fn shorten_text(text: &str) -> String {
     text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned()
 }
 

@@ -4,7 +4,7 @@
 use super::json_reader::{ObjectReader, parse_document};
 use super::json_writer::{write_event, write_object};
 use crate::json::JsonValue;
-use crate::meter::{UpstreamFailure, error_text};
+use crate::meter::{UpstreamFailure, error_text, is_void, shorten_text};
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::verdict::MESSAGE_FIELDS;
 use std::borrow::Cow;
@@ -190,6 +190,39 @@ pub(super) fn is_openai_error(status: u16, body: &[u8]) -> bool {
         && (has_code || !NeutralError::from_body(Some(status), body).is_prompt_too_long)
 }
 
+/// The error in OpenAI's form, if the upstream's body is JSON in which OpenAI's SDKs find no words. `None`
+/// keeps the body.
+///
+/// The SDKs read the field `error` (openai-python `_client.py`, `_make_status_error`, and openai-node
+/// `core/error.ts`, `generate`, 2026-11; earlier versions of openai-node show "400 status code (no body)"
+/// without it). A body that is not JSON is shown as it is.
+pub fn to_openai_error(status: u16, body: &[u8]) -> Option<Vec<u8>> {
+    let document = parse_document(body).ok()?;
+    let root = document.root();
+    if is_void(root) || root.field("error").is_some_and(|error| !is_void(error)) {
+        return None;
+    }
+    let neutral = NeutralError::from_body(Some(status), body);
+    let said = first_object(root).and_then(|it| read_error_object(it, &mut Vec::new()));
+    let message = said.unwrap_or_else(|| shorten_text(root.raw()));
+    let mut object = first_object(root).unwrap_or_default();
+    let mut error = object.take_object("error").unwrap_or(object);
+    let kind = error.take_nonempty_text("type");
+    let code = error.take_nonempty_text("code").or_else(|| error.take_nonempty_text("status"));
+    let code = code.filter(|_| !neutral.is_prompt_too_long);
+    let param = error.take_nonempty_text("param");
+    let mut out = Vec::new();
+    write_object(&mut out, |body| {
+        body.object("error", |error| {
+            error.text("message", &message);
+            error.text("type", kind.as_deref().unwrap_or(neutral.kind));
+            error.text_or_null("param", param.as_deref());
+            error.text("code", code.as_deref().unwrap_or(neutral.openai_code()));
+        });
+    });
+    Some(out)
+}
+
 /// The object, or the first one of a list: Google's OpenAI-compatible endpoint sends each error in a
 /// list (2026-11).
 fn first_object(root: JsonValue<'_>) -> Option<ObjectReader<'_>> {
@@ -235,5 +268,83 @@ fn readable_text(body: &[u8]) -> String {
         "The upstream failed, and its error has no readable text.".to_owned()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn errors_without_words_for_the_sdks_get_the_form_of_openai() {
+        let google =
+            json!({"code": 400, "message": "Unknown name \"x\"", "status": "INVALID_ARGUMENT"});
+        let mistral = json!({
+            "object": "error", "message": "Bad order", "type": "invalid_request_message_order",
+            "param": null, "code": "3230",
+        });
+        let detail =
+            json!([{"type": "extra_forbidden", "loc": ["body", "verbosity"], "msg": "Extra"}]);
+        let details = json!({"object": "error", "message": {"detail": detail}, "type": "t"});
+        for (status, body, message, kind, code) in [
+            (
+                400,
+                json!([{"error": google}]),
+                "Unknown name \"x\"",
+                "invalid_request_error",
+                "INVALID_ARGUMENT",
+            ),
+            (400, mistral, "Bad order", "invalid_request_message_order", "3230"),
+            (422, details, "verbosity", "t", "invalid_prompt"),
+            (
+                422,
+                json!({"detail": detail}),
+                "verbosity",
+                "invalid_request_error",
+                "invalid_prompt",
+            ),
+            (
+                404,
+                json!({"detail": "Not Found"}),
+                "Not Found",
+                "not_found_error",
+                "model_not_found",
+            ),
+            (500, json!({"made_up": "a"}), "{\"made_up\":\"a\"}", "api_error", "server_error"),
+            (503, json!("busy"), "busy", "overloaded_error", "server_is_overloaded"),
+            (
+                400,
+                json!({"message": "This model's maximum context length is 9 tokens"}),
+                "maximum context length",
+                "invalid_request_error",
+                "context_length_exceeded",
+            ),
+        ] {
+            let made = to_openai_error(status, body.to_string().as_bytes()).unwrap();
+            let made: Value = serde_json::from_slice(&made).unwrap();
+            let error = &made["error"];
+            assert!(error["message"].as_str().unwrap().contains(message), "{made}");
+            assert_eq!((&error["type"], &error["code"]), (&json!(kind), &json!(code)), "{body}");
+            assert_eq!(error.get("param"), Some(&Value::Null));
+            assert_eq!(to_openai_error(status, made.to_string().as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn errors_that_the_sdks_read_keep_their_bytes() {
+        for body in [
+            r#"{ "error" : {"message":"a","type":"b"} }"#,
+            r#"{"error":"words","code":1}"#,
+            r#"{"error":{"detail":"a"},"detail":"b"}"#,
+            "<html>Bad gateway</html>",
+            "upstream connect error",
+            "",
+            "{}",
+            "[]",
+            "null",
+        ] {
+            assert_eq!(to_openai_error(502, body.as_bytes()), None, "{body}");
+        }
     }
 }

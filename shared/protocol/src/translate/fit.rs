@@ -7,10 +7,12 @@
 mod conversation;
 mod format;
 mod media;
+mod passed_settings;
 pub(super) mod schema;
 mod settings;
 
 pub(crate) use conversation::fit_call_id;
+pub(crate) use passed_settings::PassedSettings;
 
 use super::TranslationError;
 use super::neutral_request::NeutralRequest;

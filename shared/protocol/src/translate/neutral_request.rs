@@ -39,7 +39,7 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) effort: Option<String>,
     /// Whether the request must switch thinking off by the upstream's own field.
     pub(super) is_thinking_off: bool,
-    /// Whether the client of the Messages API asks for thinking.
+    /// Whether the client of the Messages API asks for thinking, or that of Responses for its summary.
     pub(super) shows_thinking: bool,
     /// Whether a summary of the thinking is requested.
     pub(super) wants_summary: bool,

@@ -8,3 +8,5 @@ pub(super) mod read_response;
 pub(super) mod write_events;
 pub(super) mod write_request;
 pub(super) mod write_response;
+
+pub(crate) use item::REASONING_ID_PREFIX;

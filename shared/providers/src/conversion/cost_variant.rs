@@ -3,7 +3,7 @@
 use super::{ConversionError, RequestIdentity, TargetCapabilities, unframe_body};
 use baton_domain::model_capabilities::{ModelCapabilities, OutputBoundFields};
 use baton_domain::protocol::{Framing, UpstreamProtocol};
-use baton_protocol::foreign_state::{may_have_foreign_state, remove_foreign_state};
+use baton_protocol::passed_request::{fit_passed_request, may_need_fitting};
 use baton_protocol::translate::{ProtocolPair, may_have_baton_state};
 use bytes::Bytes;
 
@@ -63,7 +63,7 @@ impl BodyVariant {
     /// body at most.
     pub fn may_change(&self, body: &[u8]) -> bool {
         self.is_translated()
-            || may_have_foreign_state(body, self.upstream_protocol, &self.target.capabilities)
+            || may_need_fitting(body, self.upstream_protocol, &self.target.capabilities)
     }
 
     /// The body that the account would receive for `model`, or `None` if it is the client's own. The
@@ -81,7 +81,7 @@ impl BodyVariant {
     ) -> Result<Option<Vec<u8>>, ConversionError> {
         let Some((pair, client_framing)) = self.translation else {
             let capabilities = &self.target.capabilities;
-            return Ok(remove_foreign_state(body, self.upstream_protocol, capabilities)?);
+            return Ok(fit_passed_request(body, self.upstream_protocol, capabilities)?);
         };
         let body = unframe_body(client_framing, body, client_model, is_stream)?;
         let options = identity.translation_options(model, self.target);

@@ -296,6 +296,35 @@ fn cost_variant_has_the_bytes_that_are_added_for_the_upstream() {
     }
 }
 
+/// The reservation and the price follow the settings that the upstream gets.
+#[test]
+fn cost_variant_has_the_settings_that_the_upstream_gets() {
+    let body = Bytes::from_static(
+        br#"{"model":"m","service_tier":"priority","max_completion_tokens":9,"messages":[]}"#,
+    );
+    for (url, model, expected) in [
+        ("https://api.openai.com", "gpt-5.5", None),
+        ("https://a.example", "made-up", None),
+        (
+            "https://api.mistral.ai",
+            "mistral-large-latest",
+            Some(r#"{"model":"m","max_tokens":9,"messages":[]}"#),
+        ),
+        (
+            "https://generativelanguage.googleapis.com",
+            "gemini-3-pro",
+            Some(r#"{"model":"m","max_completion_tokens":9,"messages":[]}"#),
+        ),
+    ] {
+        let accounts = std::iter::once((url, model.to_owned()));
+        let variant = variants(ClientProtocol::OpenaiChat, accounts).remove(0);
+        let identity = RequestIdentity { id: String::new(), created: 1 };
+        let written = variant.body.write_body(&identity, &body, "m", model, false).unwrap();
+        assert_eq!(variant.body.may_change(&body), written.is_some(), "{url}");
+        assert_eq!(written.as_deref(), expected.map(str::as_bytes), "{url}");
+    }
+}
+
 /// What one account cannot express, accounts of another form may.
 #[test]
 fn accounts_that_read_the_same_form_are_known() {

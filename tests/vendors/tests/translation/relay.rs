@@ -203,13 +203,19 @@ fn convert_answer(sent: &Sent, bytes: &[u8], is_stream: bool) -> Vec<u8> {
 }
 
 /// Whether the vendor refuses the request even if the client sends it itself, where no translation
-/// lies between. The model is the account's, and the form is the client's.
+/// lies between. The model is the account's, and the form is the client's. Settings are fitted to
+/// another vendor than the client's, so only the conversation and the tools count there.
 pub(crate) fn is_own_fault(request: &ClientRequest, target: Target, state: &TwinState) -> bool {
     let plan = plan_for(request, &target.account());
+    let is_own_api = matches!(target.vendor, Vendor::Anthropic | Vendor::Bedrock | Vendor::Openai);
     if plan.translation.is_some() {
         return false;
     }
     let mut body = request.body.clone();
+    if !is_own_api {
+        let is_kept = |name: &str| matches!(name, "model" | "messages" | "tools");
+        body.as_object_mut().unwrap().retain(|name, _| is_kept(name));
+    }
     let (vendor, path) = match target.vendor {
         // The Messages API, in whose form the client speaks.
         Vendor::Bedrock | Vendor::Anthropic => (Vendor::Anthropic, "/v1/messages"),

@@ -72,23 +72,45 @@ pub(in crate::translate) fn read_request(
         read_choice(choice, &mut request);
     }
     read_format(&mut body, &mut request);
-    refuse_other_answers(&mut body, &mut request);
+    refuse_other_answers(&mut body, &mut request, |_| true);
     request.dropped.add_remaining("", &body);
     Ok(request)
 }
 
-/// Refuses fields that ask for an answer of another form.
-fn refuse_other_answers(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
+/// Reads the settings that depend on each other in a model's rules, and refuses what asks for an
+/// answer of another form by a field that the upstream refuses.
+pub(in crate::translate) fn read_passed_settings<'a>(
+    body: &mut ObjectReader<'a>,
+    refused_fields: &[&str],
+) -> NeutralRequest<'a> {
+    let effort = body.take_text("reasoning_effort");
+    let mut request = NeutralRequest { effort, ..NeutralRequest::default() };
+    if let Some(choice) = body.take_value("tool_choice") {
+        read_choice(choice, &mut request);
+    }
+    read_format(body, &mut request);
+    refuse_other_answers(body, &mut request, |name| refused_fields.contains(&name));
+    request
+}
+
+/// Refuses fields that ask for an answer of another form, if the upstream does not have them.
+fn refuse_other_answers(
+    body: &mut ObjectReader<'_>,
+    request: &mut NeutralRequest<'_>,
+    is_missing: impl Fn(&str) -> bool,
+) {
     let mut modalities = body.take_items("modalities").filter_map(to_text);
-    if let Some(modality) = modalities.find(|modality| modality != "text") {
+    if let Some(modality) = modalities.find(|modality| modality != "text")
+        && is_missing("modalities")
+    {
         request.dropped.refuse(format!("modalities[]({modality})"), NO_SUCH_CONTENT);
     }
     for name in ["audio", "web_search_options"] {
-        if body.take_value(name).is_some() {
+        if body.take_value(name).is_some() && is_missing(name) {
             request.dropped.refuse(name, NO_SUCH_CONTENT);
         }
     }
-    if body.take_bool("logprobs") == Some(true) {
+    if body.take_bool("logprobs") == Some(true) && is_missing("logprobs") {
         request.dropped.refuse("logprobs", NO_SUCH_CONTENT);
     }
 }

@@ -1,8 +1,8 @@
 //! Fits sampling, effort, bounds and OpenAI's own fields to the model.
 
-use crate::translate::neutral_request::{NeutralRequest, ToolChoice};
+use crate::translate::neutral_request::{ConversationTurn, NeutralRequest, ToolChoice, TurnPart};
 use baton_domain::model_capabilities::{
-    ChatSupport, EffortLevel, EffortLevels, ModelCapabilities, Sampling,
+    ChatSupport, EffortLevel, EffortLevels, ModelCapabilities, RequiredContinuation, Sampling,
 };
 use baton_domain::protocol::UpstreamProtocol;
 
@@ -26,7 +26,8 @@ pub(super) fn fit_settings(
         }
         UpstreamProtocol::Chat => {
             if capabilities.thinking_switch {
-                switch_thinking(request);
+                let has_lost_thinking = lost_thinking(request, capabilities.continuation);
+                switch_thinking(request, has_lost_thinking);
             }
             fit_effort(request, capabilities);
             fit_tools_on_chat(request, capabilities.chat);
@@ -47,19 +48,15 @@ pub(super) fn fit_settings(
     // The answer's probabilities are not translated, and Chat Completions refuses the field without
     // `logprobs`.
     drop_shared(request, |name| name == "top_logprobs");
-    if !capabilities.verbosity {
-        drop_shared(request, |name| name == "verbosity");
-    }
-    if !capabilities.platform_fields {
-        drop_shared(request, |_| true);
-        if request.user.take().is_some() {
-            request.dropped.add_path("user");
-        }
+    let refuses = |name: &str| capabilities.refused_fields.contains(&name);
+    drop_shared(request, refuses);
+    if refuses("user") && request.user.take().is_some() {
+        request.dropped.add_path("user");
     }
 }
 
 /// Chooses the level of effort that the model accepts and that is nearest to the requested one.
-fn fit_effort(request: &mut NeutralRequest<'_>, capabilities: &ModelCapabilities) {
+pub(super) fn fit_effort(request: &mut NeutralRequest<'_>, capabilities: &ModelCapabilities) {
     if capabilities.efforts == EffortLevels::ALL {
         return;
     }
@@ -90,15 +87,30 @@ fn fit_tools_on_chat(request: &mut NeutralRequest<'_>, chat: ChatSupport) {
     request.effort = Some(none.to_owned());
 }
 
-/// Switches thinking off where the client does, and for a forced tool, which excludes thinking
-/// (api-docs.deepseek.com, "Thinking mode", tool calls, 2026-11).
-fn switch_thinking(request: &mut NeutralRequest<'_>) {
+/// Switches thinking off where the client does, for a forced tool, which excludes thinking, and for
+/// calls whose thinking is lost, which are refused (api-docs.deepseek.com, "Thinking mode", tool
+/// calls, 2026-11).
+pub(super) fn switch_thinking(request: &mut NeutralRequest<'_>, has_lost_thinking: bool) {
     let is_forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
     let is_off = request.effort.as_deref() == Some(EffortLevel::None.as_str());
-    request.is_thinking_off = is_forced || is_off;
+    request.is_thinking_off = is_forced || is_off || has_lost_thinking;
     if request.is_thinking_off {
         request.effort = None;
     }
+}
+
+/// Whether the history has calls, and no thinking before any of them, as with a client that does not
+/// keep it. Of a client that keeps it, calls without it were made by other models, for which an empty
+/// text is accepted.
+fn lost_thinking(request: &NeutralRequest<'_>, continuation: RequiredContinuation) -> bool {
+    if continuation != RequiredContinuation::ReasoningContent {
+        return false;
+    }
+    let has = |turn: &&ConversationTurn, is: fn(&TurnPart) -> bool| turn.parts.iter().any(is);
+    let mut callers =
+        request.turns.iter().filter(|turn| has(turn, |part| matches!(part, TurnPart::Call(_))));
+    let is_thinking = |part: &TurnPart| matches!(part, TurnPart::Thinking { .. });
+    callers.clone().next().is_some() && !callers.any(|turn| has(&turn, is_thinking))
 }
 
 fn drop_shared(request: &mut NeutralRequest<'_>, is_dropped: impl Fn(&str) -> bool) {

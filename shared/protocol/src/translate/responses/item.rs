@@ -7,6 +7,10 @@ use crate::translate::json_writer::{ObjectWriter, object_to_string};
 use crate::translate::neutral_request::{ToolCall, freeform_input};
 use crate::translate::neutral_response::ResponsePart;
 
+/// How the id of a reasoning item begins, here and at OpenAI (OpenAPI document, examples of
+/// `ReasoningItem`, 2026-11).
+pub(crate) const REASONING_ID_PREFIX: &str = "rs_";
+
 /// An item's id. It is derived from the answer's id, since the upstream's parts have none.
 pub(super) fn item_id(
     response_id: &str,
@@ -49,14 +53,14 @@ pub(super) fn write_item(
         ResponsePart::Thinking { text, signature } => {
             fields.text("type", "reasoning");
             fields.list("summary", |summary| {
-                if is_complete && !text.is_empty() {
+                if is_complete && context.shows_thinking && !text.is_empty() {
                     summary.object(|part| write_summary_part(part, text));
                 }
             });
             let signature = signature.as_deref().filter(|_| is_complete);
             fields.text_or_null(
                 "encrypted_content",
-                signature.map(|it| seal_thinking(text, it)).as_deref(),
+                signature.map(|it| seal_thinking(text, it, context.shows_thinking)).as_deref(),
             );
         }
         ResponsePart::Redacted(data) => {
@@ -74,9 +78,9 @@ pub(super) fn write_item(
 
 /// Encodes the upstream's thinking block so that the next request can return it unchanged, because
 /// nothing is stored here. The client treats it as opaque, like OpenAI's encrypted content. The state of a
-/// chat upstream is complete in itself.
-fn seal_thinking(text: &str, signature: &str) -> String {
-    if is_baton_state(signature) {
+/// chat upstream is complete in itself if the summary has the text.
+fn seal_thinking(text: &str, signature: &str, is_shown: bool) -> String {
+    if is_baton_state(signature) && (is_shown || text.is_empty()) {
         return signature.to_owned();
     }
     object_to_string(|block| {

@@ -3,6 +3,7 @@
 //! Nothing is stored here. References to an earlier response are therefore refused, and items carry
 //! everything that is needed to continue an answer.
 
+use super::item::REASONING_ID_PREFIX;
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
 use crate::translate::continuation::is_baton_state;
@@ -32,6 +33,9 @@ const STORED: [(&str, &str); 4] = [
          this field.",
     ),
 ];
+
+const NOT_STORED: &str = "items are not stored for this model. Send the item itself, as clients do \
+     with `store: false`.";
 
 const CLIENT_TOOL: &str =
     "models of other vendors do not know this tool. Declare it as a function or as a custom tool.";
@@ -107,6 +111,7 @@ fn read_settings<'a>(
         let summary =
             reasoning.take_text("summary").or_else(|| reasoning.take_text("generate_summary"));
         request.wants_summary = summary.is_some();
+        request.shows_thinking = request.wants_summary;
         dropped.add_remaining("reasoning", &reasoning);
     }
     if let Some(mut settings) = body.take_object("text") {
@@ -192,10 +197,12 @@ fn read_item<'a>(
             }
         }
         "item_reference" => {
-            return Err(TranslationError::field(
-                "input[](item_reference)",
-                "items are not stored for this model. Send the item itself.",
-            ));
+            // The model can answer without its earlier reasoning, but not without anything else.
+            let id = item.take_text("id").unwrap_or_default();
+            if !id.starts_with(REASONING_ID_PREFIX) {
+                return Err(TranslationError::field("input[](item_reference)", NOT_STORED));
+            }
+            request.dropped.add_path("input[](item_reference)");
         }
         _ => leave_out(&kind, request),
     }

@@ -235,7 +235,9 @@ impl ResponsesWriter {
         let name = match self.response.parts.last() {
             Some(ResponsePart::Text(_)) => "response.output_text.delta",
             Some(ResponsePart::Refusal(_)) => "response.refusal.delta",
-            Some(ResponsePart::Thinking { .. }) => "response.reasoning_summary_text.delta",
+            Some(ResponsePart::Thinking { .. }) if context.shows_thinking => {
+                "response.reasoning_summary_text.delta"
+            }
             Some(ResponsePart::Call(call)) if !context.is_freeform(&call.name) => {
                 "response.function_call_arguments.delta"
             }
@@ -268,7 +270,9 @@ impl ResponsesWriter {
             Some(ResponsePart::Text(_) | ResponsePart::Refusal(_)) => {
                 &[ContentDone, PartDone, ItemDone]
             }
-            Some(ResponsePart::Thinking { text, .. }) if !text.is_empty() => {
+            Some(ResponsePart::Thinking { text, .. })
+                if context.shows_thinking && !text.is_empty() =>
+            {
                 &[ContentDone, PartDone, ItemDone]
             }
             Some(ResponsePart::Call(call)) if context.is_freeform(&call.name) => {

@@ -87,7 +87,7 @@ fn kept_bytes_are_bounded_and_end_the_stream_with_an_error() {
 /// repeats a text of `longest` bytes at most.
 fn check_steps(upstream: UpstreamProtocol, events: &str, longest: usize, steps: usize) {
     let begin = || {
-        let request = br#"{"model":"m","input":"hi"}"#;
+        let request = br#"{"model":"m","input":"hi","reasoning":{"summary":"auto"}}"#;
         stream(ClientProtocol::OpenaiResponses, upstream, request)
     };
     let (mut at_once, mut expected) = (begin(), Vec::new());

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 fn context(client: ClientProtocol) -> ResponseContext {
     let body: &[u8] = match client {
-        ClientProtocol::OpenaiResponses => br#"{"model":"m","input":"hi"}"#,
+        ClientProtocol::OpenaiResponses => {
+            br#"{"model":"m","input":"hi","reasoning":{"summary":"auto"}}"#
+        }
         _ => br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
     };
     let pair = ProtocolPair::between(client, UpstreamProtocol::Chat).unwrap();
@@ -233,6 +235,35 @@ fn thinking_in_the_content_is_thinking() {
     let text = String::from_utf8(whole.unwrap()).unwrap();
     assert!(text.contains("\"text\":\"one two\""), "{text}");
     assert!(text.contains("\"text\":\"three four\""), "{text}");
+}
+
+/// OpenAI tells a summary only if `reasoning.summary` asks for it. The thinking travels in the encrypted
+/// content.
+#[test]
+fn summary_is_told_only_if_it_is_asked_for() {
+    let pair = ProtocolPair::between(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat);
+    for (reasoning, is_told) in [
+        (json!(null), false),
+        (json!({"effort": "high"}), false),
+        (json!({"summary": null}), false),
+        (json!({"summary": "concise"}), true),
+    ] {
+        let body = json!({"model": "m", "input": "hi", "reasoning": reasoning}).to_string();
+        let options = TranslationOptions::new("m", "req_1");
+        let translated = pair.unwrap().translate_request(body.as_bytes(), &options).unwrap();
+        let mut stream = translated.context.stream_translator();
+        let mut out = Vec::new();
+        for choice in [delta(&json!({"reasoning_content": "hm"})), delta(&json!({"content": "a"}))]
+        {
+            let chunk = json!({"id": "c", "choices": [choice]});
+            stream.push(format!("data: {chunk}\n\n").as_bytes(), &mut out);
+        }
+        stream.push(b"data: [DONE]\n\n", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.contains("reasoning_summary"), is_told, "{reasoning}: {text}");
+        assert_eq!(text.contains("summary_text"), is_told, "{reasoning}: {text}");
+        assert!(text.contains("hm") && text.contains("baton1_"), "{text}");
+    }
 }
 
 /// The usage is the same in the translation, wherever and however it is reported.

@@ -1,6 +1,6 @@
 //! Tests of histories that go on with an account of another vendor.
 
-use crate::foreign_state::{may_have_foreign_state, remove_foreign_state};
+use crate::passed_request::{fit_passed_request, may_need_fitting};
 use baton_domain::account::Provider;
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
@@ -18,8 +18,8 @@ const ROUTER: (&str, &str) = ("openai/gpt-5.5", "openrouter.ai");
 fn fit_text(body: &str, (model, host): (&str, &str)) -> Option<String> {
     let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
     let changed =
-        remove_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities).unwrap()?;
-    assert!(may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities));
+        fit_passed_request(body.as_bytes(), UpstreamProtocol::Chat, &capabilities).unwrap()?;
+    assert!(may_need_fitting(body.as_bytes(), UpstreamProtocol::Chat, &capabilities));
     Some(String::from_utf8(changed).unwrap())
 }
 
@@ -117,14 +117,29 @@ fn state_that_a_vendor_demands_is_stood_in_for() {
     assert_eq!(gemini["tool_calls"][1], call("b"));
     assert_eq!(answer_for(&calls, ("gemini-2.5-pro", GEMINI.1)), calls);
 
-    assert_eq!(answer_for(&calls, DEEPSEEK)["reasoning_content"], "");
     assert_eq!(answer_for(&calls, ("kimi-k3", "api.moonshot.ai"))["reasoning_content"], "");
     let mut told = calls.clone();
     told["reasoning"] = "hm".into();
     told["reasoning_content"] = Value::Null;
     assert_eq!(answer_for(&told, DEEPSEEK)["reasoning_content"], "hm");
     assert_eq!(answer_for(&calls, ("deepseek-chat", DEEPSEEK.1)), calls);
-    let off = json!({"thinking": {"type": "disabled"}, "messages": [calls]});
+    // A client that keeps the thinking got these calls from another model.
+    let thought = json!({"role": "assistant", "content": "b", "reasoning_content": "hm"});
+    let kept = json!({"messages": [calls, thought]});
+    let fitted = fit(&kept, DEEPSEEK).unwrap();
+    assert_eq!(fitted["messages"][0]["reasoning_content"], "");
+    assert_eq!(fitted.get("thinking"), None);
+    // One that does not keep it has lost it: an empty text is refused after thinking.
+    for thinking in [json!({}), json!({"thinking": {"type": "enabled"}})] {
+        let mut lost = thinking;
+        lost["reasoning_effort"] = "high".into();
+        lost["messages"] = json!([calls]);
+        let expected = json!({"thinking": {"type": "disabled"}, "messages": [calls]});
+        assert_eq!(fit(&lost, DEEPSEEK), Some(expected));
+    }
+    let off = json!({
+        "thinking": {"type": "disabled"}, "reasoning_effort": "high", "messages": [calls],
+    });
     assert_eq!(fit(&off, DEEPSEEK), None);
     let words = json!({"role": "assistant", "content": "b"});
     assert_eq!(answer_for(&words, DEEPSEEK), words);
@@ -187,7 +202,7 @@ fn own_histories_keep_all_bytes() {
         (DEEPSEEK, plain, r#", "reasoning_content":"hm""#),
         (GROQ, plain, r#", "reasoning":"hm""#),
         (MISTRAL, plain, ""),
-        (OPENAI, plain, r#", "refusal":null,"annotations":[]"#),
+        (("gpt-5.5", OPENAI.1), plain, r#", "refusal":null,"annotations":[]"#),
         (UNKNOWN, plain, r#", "reasoning_content":"hm","refusal":null"#),
     ] {
         let body = format!(
@@ -195,8 +210,7 @@ fn own_histories_keep_all_bytes() {
         );
         assert_eq!(fit_text(&body, target), None, "{target:?}");
         let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, target.0, target.1);
-        let is_parsed =
-            may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities);
+        let is_parsed = may_need_fitting(body.as_bytes(), UpstreamProtocol::Chat, &capabilities);
         assert!(!is_parsed, "{target:?}: a loop of its own is not parsed");
     }
 }

@@ -1,25 +1,30 @@
-//! Removes from a request what only another upstream can read, before it passes untranslated.
+//! Fits a request that passes untranslated: removes what only another upstream can read, and what
+//! the model is known to refuse.
 //!
 //! A client returns what it got: thinking and reasoning items that were translated for it, with a
 //! state or an id of Baton's own, ids of calls in another vendor's letters, and what a vendor adds
 //! to its answers. After a failover the next upstream refuses them ("Invalid `signature` in
-//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A request
-//! without them keeps all of its bytes.
+//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A client of
+//! Chat Completions also sends settings of the model that it asks for, which another vendor's account
+//! refuses. A request without them keeps all of its bytes.
 
 mod chat_history;
+mod chat_settings;
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
-use crate::translate::{STATE_PREFIX, sanitize_id};
+use crate::translate::{REASONING_ID_PREFIX, STATE_PREFIX, TranslationError, sanitize_id};
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::clean_text;
 use chat_history::ChatHistory;
+use chat_settings::ChatSettings;
 use memchr::memmem;
 use std::ops::Range;
 
-/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. These are
-/// scans of the body without a copy. `capabilities` are those of the model that gets the request.
-pub fn may_have_foreign_state(
+/// Whether the body may have foreign state or refused settings, so that [`fit_passed_request`] parses
+/// it. These are scans of the body without a copy. `capabilities` are those of the model that gets the
+/// request.
+pub fn may_need_fitting(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
@@ -27,8 +32,22 @@ pub fn may_have_foreign_state(
     match upstream {
         UpstreamProtocol::Messages => may_have_foreign_blocks(body),
         UpstreamProtocol::Responses => may_have_foreign_items(body),
-        UpstreamProtocol::Chat => chat_history::may_need_change(body, capabilities),
+        UpstreamProtocol::Chat => {
+            chat_history::may_need_change(body, capabilities)
+                || chat_settings::may_need_change(body, capabilities)
+        }
     }
+}
+
+/// Why a request cannot pass to the upstream. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitRequest {
+    /// It refers to an item that no upstream has.
+    #[error(transparent)]
+    Reference(#[from] ForeignReference),
+    /// It has a setting that the upstream refuses, and without which the answer would be another.
+    #[error(transparent)]
+    Setting(#[from] TranslationError),
 }
 
 /// A request refers to an item that only Baton's translation named, so no upstream has it. The text
@@ -36,23 +55,23 @@ pub fn may_have_foreign_state(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "input[{index}]: no upstream has stored the item `{id}`, because it was translated from another \
-     API. Send the item itself, not a reference to it."
+     API. Send the item itself, not a reference to it, as clients do with `store: false`."
 )]
 pub struct ForeignReference {
     index: usize,
     id: String,
 }
 
-/// The body without foreign state, or `None` if it has none.
+/// The body without foreign state and refused settings, or `None` if it has none.
 ///
 /// # Errors
-/// [`ForeignReference`]
-pub fn remove_foreign_state(
+/// [`UnfitRequest`]
+pub fn fit_passed_request(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
-) -> Result<Option<Vec<u8>>, ForeignReference> {
-    if !may_have_foreign_state(body, upstream, capabilities) {
+) -> Result<Option<Vec<u8>>, UnfitRequest> {
+    if !may_need_fitting(body, upstream, capabilities) {
         return Ok(None);
     }
     let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return Ok(None) };
@@ -78,16 +97,18 @@ pub fn remove_foreign_state(
             .map(|(index, item)| keep_item(index, item))
             .collect::<Result<_, _>>()?,
         UpstreamProtocol::Chat => {
-            let history = ChatHistory::new(root, capabilities);
-            items.map(|message| history.keep_message(message)).collect()
+            let settings = ChatSettings::fit(root, body, capabilities)?;
+            let history = ChatHistory::new(settings.is_thinking_off, capabilities);
+            let mut kept = items.map(|message| history.keep_message(message)).collect();
+            settings.instruct(&mut kept);
+            edits = settings.edits;
+            kept
         }
     };
-    let is_changed = kept.iter().any(|element| !matches!(element, FilteredElement::Same(_)));
-    if !is_changed {
-        return Ok(None);
+    if kept.iter().any(|element| !matches!(element, FilteredElement::Same(_))) {
+        edits.push((find_span(body, list.raw()), join_list(&kept)));
     }
-    edits.push((find_span(body, list.raw()), join_list(&kept)));
-    Ok(Some(apply_edits(body, edits)))
+    Ok((!edits.is_empty()).then(|| apply_edits(body, edits)))
 }
 
 /// An element of a list.
@@ -97,12 +118,19 @@ enum FilteredElement<'a> {
     Removed,
 }
 
+impl FilteredElement<'_> {
+    /// The element as the upstream gets it, if it does.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Same(text) => Some(text),
+            Self::Changed(text) => Some(text),
+            Self::Removed => None,
+        }
+    }
+}
+
 fn join_list(kept: &[FilteredElement<'_>]) -> String {
-    let texts = kept.iter().filter_map(|element| match element {
-        FilteredElement::Same(text) => Some(*text),
-        FilteredElement::Changed(text) => Some(text.as_str()),
-        FilteredElement::Removed => None,
-    });
+    let texts = kept.iter().filter_map(FilteredElement::text);
     format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
@@ -206,20 +234,20 @@ fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
 }
 
 fn sanitize_id_field<'a>(block: JsonValue<'a>, name: &str) -> FilteredElement<'a> {
-    replace_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
+    replace_text(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
 }
 
-/// The object with another id in the field, if `fit` gives one.
-fn replace_id<'a>(
+/// The object with another text in the field, if `fit` gives one.
+fn replace_text<'a>(
     object: JsonValue<'a>,
     name: &str,
     fit: impl Fn(&str) -> Option<String>,
 ) -> FilteredElement<'a> {
     let raw = object.raw();
-    let id = object.field(name).and_then(|id| Some((id, fit(&id.text()?)?)));
-    let Some((id, fitting)) = id else { return FilteredElement::Same(raw) };
+    let text = object.field(name).and_then(|text| Some((text, fit(&text.text()?)?)));
+    let Some((text, fitting)) = text else { return FilteredElement::Same(raw) };
     let fitting = serde_json::Value::from(fitting).to_string();
-    let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
+    let edit = (find_span(raw.as_bytes(), text.raw()), fitting);
     let changed = apply_edits(raw.as_bytes(), vec![edit]);
     FilteredElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }
@@ -257,6 +285,9 @@ fn keep_item(index: usize, item: JsonValue<'_>) -> Result<FilteredElement<'_>, F
     let id = item.field_text("id").unwrap_or_default();
     let has_baton_id = is_baton_item_id(&id);
     if has_baton_id && is_reference(item) {
+        if id.starts_with(REASONING_ID_PREFIX) {
+            return Ok(FilteredElement::Removed);
+        }
         return Err(ForeignReference { index, id: clean_text(&id, ID_SHOWN_CHARS) });
     }
     Ok(keep_whole_item(item, has_baton_id))
@@ -300,11 +331,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn cleaned(body: &Value, upstream: UpstreamProtocol) -> Option<Value> {
-        let changed = remove_foreign_state(
-            body.to_string().as_bytes(),
-            upstream,
-            &ModelCapabilities::UNKNOWN,
-        );
+        let changed =
+            fit_passed_request(body.to_string().as_bytes(), upstream, &ModelCapabilities::UNKNOWN);
         let changed = changed.unwrap()?;
         Some(serde_json::from_slice(&changed).unwrap())
     }
@@ -346,7 +374,7 @@ mod tests {
         for broken in ["", "{", "[]", "{\"messages\":7,\"id\":\"a b\"}"] {
             for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
                 let unknown = &ModelCapabilities::UNKNOWN;
-                let found = remove_foreign_state(broken.as_bytes(), upstream, unknown);
+                let found = fit_passed_request(broken.as_bytes(), upstream, unknown);
                 assert_eq!(found, Ok(None), "{broken}");
             }
         }
@@ -358,10 +386,10 @@ mod tests {
         let remove = |item: Value| {
             let body = json!({"input": [{"role": "user", "content": "a"}, item]});
             let unknown = &ModelCapabilities::UNKNOWN;
-            remove_foreign_state(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
+            fit_passed_request(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
         };
         for item in [
-            json!({"type": "item_reference", "id": "rs_chatcmpl-1_0"}),
+            json!({"type": "item_reference", "id": "ctc_chatcmpl-1_0"}),
             json!({"id": "msg_a_1"}),
             json!({"type": null, "id": "fc_a_12"}),
         ] {
@@ -369,6 +397,10 @@ mod tests {
             let id = item["id"].as_str().unwrap();
             assert!(error.starts_with("input[1]: ") && error.contains(id), "{error}");
         }
+        // The model can answer without its earlier reasoning.
+        let reasoning = remove(json!({"type": "item_reference", "id": "rs_chatcmpl-1_0"})).unwrap();
+        let expected = br#"{"input":[{"content":"a","role":"user"}]}"#;
+        assert_eq!(reasoning.as_deref(), Some(&expected[..]));
         for item in [json!({"type": "item_reference", "id": "rs_68a1"}), json!({"id": "msg_68a2"})]
         {
             assert_eq!(remove(item), Ok(None));

@@ -4,7 +4,7 @@
 //! do not know, an id in another vendor's letters, or a call without a state of their own. An
 //! upstream that is not known to refuse something gets all bytes as they are.
 
-use super::{FilteredElement, has_field_text, join_list, replace_id};
+use super::{FilteredElement, has_field_text, join_list, replace_text};
 use crate::json::JsonValue;
 use crate::translate::{FOREIGN_CALL, STATE_PREFIX, fit_call_id};
 use baton_domain::model_capabilities::{
@@ -22,6 +22,9 @@ const CALL_FIELDS: [&str; 2] = ["extra_content", "provider_specific_fields"];
 /// Whether the history may need a change. It looks for names only, so it can be wrong about a body
 /// that needs none.
 pub(super) fn may_need_change(body: &[u8], capabilities: &ModelCapabilities) -> bool {
+    if !capabilities.developer_role && contains_text(body, "\"developer\"") {
+        return true;
+    }
     // A conversation that begins has no answer.
     contains_text(body, "\"assistant\"")
         && (contains_text(body, &sealed_start())
@@ -31,7 +34,7 @@ pub(super) fn may_need_change(body: &[u8], capabilities: &ModelCapabilities) -> 
             || may_lack_state(body, capabilities.continuation))
 }
 
-fn contains_text(body: &[u8], text: &str) -> bool {
+pub(super) fn contains_text(body: &[u8], text: &str) -> bool {
     memmem::find(body, text.as_bytes()).is_some()
 }
 
@@ -47,7 +50,10 @@ fn texts_after<'a>(body: &'a [u8], text: &'a str) -> impl Iterator<Item = &'a [u
 }
 
 /// The beginnings of the values of all fields of this name.
-fn field_value_starts<'a>(body: &'a [u8], quoted_name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn field_value_starts<'a>(
+    body: &'a [u8],
+    quoted_name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
     let rests = texts_after(body, quoted_name).filter_map(|rest| rest.strip_prefix(b":"));
     rests.map(<[u8]>::trim_ascii_start)
 }
@@ -132,6 +138,33 @@ fn may_lack_state(body: &[u8], continuation: RequiredContinuation) -> bool {
     }
 }
 
+/// Whether calls in the history lack the thinking that the model wants back, as with a client that
+/// does not keep it. A client that keeps it returns some, and calls without it were made by other
+/// models.
+pub(super) fn has_lost_reasoning<'a>(
+    messages: impl Iterator<Item = JsonValue<'a>>,
+    capabilities: &ModelCapabilities,
+) -> bool {
+    if capabilities.continuation != RequiredContinuation::ReasoningContent {
+        return false;
+    }
+    let mut is_lacking = false;
+    for message in messages.filter(|it| it.field_text("role").as_deref() == Some("assistant")) {
+        let has = |name| message.field_text(name).is_some_and(|text| !text.is_empty());
+        if has("reasoning_content") || has("reasoning") {
+            return false;
+        }
+        is_lacking |= lacks_reasoning(message);
+    }
+    is_lacking
+}
+
+/// Whether the message has calls, and not the thinking before them.
+fn lacks_reasoning(message: JsonValue<'_>) -> bool {
+    message.field("tool_calls").is_some_and(|calls| !is_empty(calls))
+        && message.field_text("reasoning_content").is_none()
+}
+
 /// What the upstream accepts of a conversation.
 pub(super) struct ChatHistory<'c> {
     capabilities: &'c ModelCapabilities,
@@ -140,11 +173,10 @@ pub(super) struct ChatHistory<'c> {
 }
 
 impl<'c> ChatHistory<'c> {
-    /// The rules for a request with these settings.
-    pub(super) fn new(root: JsonValue<'_>, capabilities: &'c ModelCapabilities) -> Self {
-        let thinking = root.field("thinking").and_then(|thinking| thinking.field_text("type"));
-        let needs_reasoning = capabilities.continuation == RequiredContinuation::ReasoningContent
-            && thinking.as_deref() != Some("disabled");
+    /// The rules for a request that thinks, unless it switches that off.
+    pub(super) fn new(is_thinking_off: bool, capabilities: &'c ModelCapabilities) -> Self {
+        let needs_reasoning =
+            capabilities.continuation == RequiredContinuation::ReasoningContent && !is_thinking_off;
         Self { capabilities, needs_reasoning }
     }
 
@@ -152,7 +184,10 @@ impl<'c> ChatHistory<'c> {
     pub(super) fn keep_message<'a>(&self, message: JsonValue<'a>) -> FilteredElement<'a> {
         match message.field_text("role").as_deref() {
             Some("assistant") => self.keep_answer(message),
-            Some("tool") => replace_id(message, "tool_call_id", |id| self.fit_id(id)),
+            Some("tool") => replace_text(message, "tool_call_id", |id| self.fit_id(id)),
+            Some("developer") if !self.capabilities.developer_role => {
+                replace_text(message, "role", |_| Some("system".to_owned()))
+            }
             _ => FilteredElement::Same(message.raw()),
         }
     }
@@ -197,11 +232,9 @@ impl<'c> ChatHistory<'c> {
         (is_silent && self.refuses("refusal", refusal)).then_some(refusal)
     }
 
-    /// Whether the message has calls, and not the thinking before them that the upstream wants.
+    /// Whether the message lacks the thinking that the upstream wants before calls.
     fn lacks_reasoning(&self, message: JsonValue<'_>) -> bool {
-        self.needs_reasoning
-            && message.field("tool_calls").is_some_and(|calls| !is_empty(calls))
-            && message.field_text("reasoning_content").is_none()
+        self.needs_reasoning && lacks_reasoning(message)
     }
 
     /// Whether the upstream refuses this field of an answer.
