@@ -48,9 +48,11 @@ type ServedBodies = BTreeMap<String, Vec<u8>>;
 fn translated(client: ClientProtocol, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
     let mut body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
         "stream_options":{"include_usage":true}});
-    if client == ClientProtocol::AnthropicMessages {
-        // A client of this protocol gets thinking only if it asks for it.
-        body["thinking"] = json!({"type": "adaptive"});
+    // Clients of these protocols get thinking only if they ask for it.
+    match client {
+        ClientProtocol::AnthropicMessages => body["thinking"] = json!({"type": "adaptive"}),
+        ClientProtocol::OpenaiResponses => body["reasoning"] = json!({"summary": "auto"}),
+        ClientProtocol::OpenaiChat | ClientProtocol::BedrockInvokeModel => {}
     }
     let Some(translation) = ProtocolPair::between(client, upstream) else { return source.to_vec() };
     let options = TranslationOptions::new("claude-opus-5-5", "req_1");
