@@ -27,7 +27,7 @@ pub(crate) struct AdminRequest {
 pub(crate) struct IdempotentRequest {
     /// The name of its stored answer.
     pub(crate) name: String,
-    /// A hash by which a repetition is told from another request with the same key.
+    /// A hash by which a repetition differs from another request with the same key.
     pub(crate) fingerprint: Vec<u8>,
 }
 

@@ -103,7 +103,7 @@ impl RequestedPeriod {
     /// Reads the two ends; by default the period is the last 30 days.
     ///
     /// # Errors
-    /// An end is no time, the ends are in the wrong order, or the period is too long.
+    /// An end is not a time, the ends are in the wrong order, or the period is too long.
     pub(crate) fn parse(from: Option<&str>, to: Option<&str>, now: Timestamp) -> ApiResult<Self> {
         let hours = |count| SignedDuration::from_hours(count);
         // The default end is an hour in the future, so that recent requests are included although other

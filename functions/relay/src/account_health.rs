@@ -163,7 +163,7 @@ impl RelayState {
             let now = store.clock().now();
             let effect = AccountEffect::CountFailure { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| {
-                health.is_about(called_at).then(|| after(health, &effect, now)).flatten()
+                health.after_call(called_at, |health| after(health, &effect, now))
             };
             if let Err(error) = store.health.change_health(&id, change).await {
                 tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
@@ -206,7 +206,7 @@ impl CredentialCheck {
             "checked a credential with a free call: {message}"
         );
         let change = |health: &AccountHealth| {
-            health.is_about(*called_at).then(|| outcome.apply_to_health(health, now)).flatten()
+            health.after_call(*called_at, |health| outcome.apply_to_health(health, now))
         };
         if let Err(error) = store.health.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
@@ -244,7 +244,7 @@ impl RelayState {
     ) -> PendingHealthUpdate {
         let now = self.store.clock().now();
         self.note_health_change(account, move |health| {
-            health.is_about(called_at).then(|| after_all(health, &effects, now)).flatten()
+            health.after_call(called_at, |health| after_all(health, &effects, now))
         })
     }
 
@@ -276,7 +276,7 @@ impl RelayState {
         tracing::warn!(account_id = %account, "an answer failed after its beginning; {effect}");
         let (now, called_at) = (self.store.clock().now(), pending_usage.model_call.at);
         self.note_health_change(account, move |health| {
-            health.is_about(called_at).then(|| after_late_failure(health, &effect, now)).flatten()
+            health.after_call(called_at, |health| after_late_failure(health, &effect, now))
         })
     }
 

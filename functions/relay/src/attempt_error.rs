@@ -191,7 +191,7 @@ impl AttemptError {
     /// stream that was cut before its first event.
     pub(crate) fn with_billed_refusal(mut self, request_bytes: u64) -> Self {
         if let Self::ErrorResponse { reading, .. } = &mut self {
-            **reading = Some(UsageMeter::for_stream().finish(request_bytes));
+            **reading = Some(read_unanswered(request_bytes));
         }
         self
     }
@@ -305,8 +305,7 @@ impl AttemptError {
             // The upstream has the request and can bill it. Without an answer, it counts as a stream
             // that was cut before its first event.
             Self::ShuttingDown { reading } => {
-                let unanswered = || UsageMeter::for_stream().finish(body_bytes);
-                let reading = reading.take().unwrap_or_else(unanswered);
+                let reading = reading.take().unwrap_or_else(|| read_unanswered(body_bytes));
                 RequestEnd::new(RequestOutcome::Stopped, Some(reading))
             }
             Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, reading } => {
@@ -335,6 +334,11 @@ impl AttemptError {
             _ => request_end,
         }
     }
+}
+
+/// Returns the reading of a stream that was cut before its first event. Its prompt is an estimate.
+fn read_unanswered(request_bytes: u64) -> MeterReading {
+    UsageMeter::for_stream().finish(request_bytes)
 }
 
 /// Passes an upstream's error on to the client.

@@ -307,8 +307,7 @@ impl RelayState {
         failed_attempt: FailedAttempt,
         none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
-        let FailedAttempt { mut pending_usage, mut error, health_update, verdict, .. } =
-            failed_attempt;
+        let FailedAttempt { mut pending_usage, mut error, health_update, verdict } = failed_attempt;
         // Before Baton's own waits.
         let silence = pending_usage.called_at.elapsed();
         let was_checked = !history.credential_checks.is_empty();

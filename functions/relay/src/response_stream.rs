@@ -246,6 +246,9 @@ struct OutgoingResponse {
     memory: StreamMemory,
 }
 
+/// An answer ends because no memory is left for it.
+const MEMORY_FULL: SourceEvent = SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL);
+
 /// The most bytes at a time that pass to the client without memory from the budget.
 const PASSED_BYTES_MAX: usize = 1 << 20;
 
@@ -284,7 +287,7 @@ async fn update_memory(
     if held.is_err() {
         chunks.clear();
         metered_body.note_gap();
-        return Err(SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
+        return Err(MEMORY_FULL);
     }
     Ok(false)
 }
@@ -330,7 +333,7 @@ async fn wait_for_memory(
         let reserved = timeout(MEMORY_TIMEOUT, memory.reserve(bytes, held_bytes));
         match source.wait_for(reserved).await {
             Ok(Ok(reserved)) => {
-                return reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
+                return reserved.err().map(|_| MEMORY_FULL);
             }
             Ok(Err(_elapsed)) => {}
             Err(end_event) => return Some(end_event),
@@ -342,7 +345,7 @@ async fn wait_for_memory(
     let held_bytes = metered_body.held_bytes();
     let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
     match source.wait_for(memory.reserve(bytes, held_bytes)).await {
-        Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL)),
+        Ok(reserved) => reserved.err().map(|_| MEMORY_FULL),
         Err(end_event) => Some(end_event),
     }
 }

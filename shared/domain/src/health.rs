@@ -279,6 +279,16 @@ impl AccountHealth {
         self.replaced_at.is_none_or(|replaced_at| called_at >= replaced_at)
     }
 
+    /// The health after `change`, which is what a call that began at `called_at` shows. `None` if the
+    /// call was made with an earlier credential or address, or if nothing changes.
+    pub fn after_call(
+        &self,
+        called_at: Timestamp,
+        change: impl FnOnce(&Self) -> Option<Self>,
+    ) -> Option<Self> {
+        if self.is_about(called_at) { change(self) } else { None }
+    }
+
     fn with(&self, state: HealthState) -> Self {
         Self { state, ..self.clone() }
     }

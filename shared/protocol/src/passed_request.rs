@@ -21,7 +21,7 @@ use chat_settings::ChatSettings;
 use memchr::memmem;
 use std::ops::Range;
 
-/// Whether the body may have foreign state or refused settings, so that [`fit_passed_request`] parses
+/// Whether the body can have foreign state or refused settings, so that [`fit_passed_request`] parses
 /// it. These are scans of the body without a copy. `capabilities` are those of the model that gets the
 /// request.
 pub fn may_need_fitting(

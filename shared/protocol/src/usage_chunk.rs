@@ -61,7 +61,7 @@ pub fn remove_usage_request(body: &Bytes) -> Option<Bytes> {
     Some(splice(body, span, &format!("{{{}}}", kept.join(","))))
 }
 
-/// Removes the field of the body with this value, its name and one comma beside it.
+/// Removes the field of the body with this value, its name and the comma next to it.
 fn remove_field(body: &[u8], value: Range<usize>) -> Option<Bytes> {
     let before = body.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?;
     let quoted = before.trim_ascii_end().strip_suffix(b"\"")?;

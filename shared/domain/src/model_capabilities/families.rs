@@ -93,10 +93,7 @@ pub(super) fn by_name(name: &str, is_routed: bool) -> Option<Family> {
 
 /// The capabilities at a host that adds rules of its own to every model.
 pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapabilities {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
-    let is_at = |domain: &str| {
-        name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
+    let is_at = |domain: &str| belongs_to(host, domain);
     let output_bound = bound_fields_at(is_at).unwrap_or(capabilities.output_bound);
     let names_completion_tokens = capabilities.names_completion_tokens
         || output_bound == OutputBoundFields::MaxCompletionTokens;
@@ -166,9 +163,9 @@ pub(super) fn of_model_at_host(
     model: &str,
     host: &str,
 ) -> ModelCapabilities {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
     // anomalyco/opencode#4698
-    let is_databricks = name.ends_with(".databricks.com") || name.ends_with(".azuredatabricks.net");
+    let domains = ["databricks.com", "azuredatabricks.net"];
+    let is_databricks = domains.iter().any(|domain| belongs_to(host, domain));
     if is_databricks && model.to_ascii_lowercase().contains("claude") {
         return ModelCapabilities {
             stream_options: false,
@@ -177,6 +174,15 @@ pub(super) fn of_model_at_host(
         };
     }
     capabilities
+}
+
+/// Whether a host, perhaps with a port, is `domain` or below it.
+fn belongs_to(host: &str, domain: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let start = name.len().checked_sub(domain.len());
+    start.and_then(|start| name.split_at_checked(start)).is_some_and(|(rest, end)| {
+        end.eq_ignore_ascii_case(domain) && (rest.is_empty() || rest.ends_with('.'))
+    })
 }
 
 /// The fields that bound the output of every model at a host, if the host decides that. `is_at`

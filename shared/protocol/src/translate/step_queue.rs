@@ -12,7 +12,7 @@ pub(super) struct StepQueue {
     text_bytes: usize,
 }
 
-/// The bytes that an allocation takes beside its content.
+/// The bytes that an allocation takes in addition to its content.
 const ALLOCATION_BYTES: usize = 16;
 
 /// An entry of the queue.

@@ -1,7 +1,7 @@
 //! The tool calls of an answer of Chat, and the call that a fragment belongs to.
 //!
 //! Some servers leave out the index, repeat the id, or give several calls one index. Others send a call
-//! again when it is whole. A client runs each call that it gets, so what repeats a call is no call.
+//! again when it is whole. A client runs each call that it gets, so what repeats a call does not count.
 //!
 //! Behind a whole call, an object begins a new call. It repeats the call before if it comes in a later
 //! chunk and says the same, apart from white space between its values.

@@ -1,4 +1,4 @@
-//! Tables of streams of Chat whose output comes again, in several fields, or beside what is no output.
+//! Tables of streams of Chat whose output comes again, in several fields, or next to what is not output.
 
 use super::*;
 use crate::sse::SseEvent;
